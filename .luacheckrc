@@ -1,0 +1,5 @@
+std = "min"
+max_line_length = 110
+files["spec/**/*.lua"] = { std = "min+busted" }
+files["bench/**/*.lua"] = { std = "max" }
+files["rockspec/*.rockspec"] = { std = "max", ignore = { "111" } }

@@ -1,0 +1,34 @@
+#include "binding.h"
+
+int kh_push_failure(lua_State *L, const char *name, const char *text)
+{
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s: %s", name, text);
+    lua_pushstring(L, name);
+    return 3;
+}
+
+int kh_push_error(lua_State *L, const kh_error *error)
+{
+    return kh_push_failure(L, error->name, error->text);
+}
+
+int kh_push_word(lua_State *L, const char *word, const char *code)
+{
+    lua_pushnil(L);
+    lua_pushstring(L, word);
+    lua_pushstring(L, code);
+    return 3;
+}
+
+void kh_new_class(lua_State *L, const char *type, const luaL_Reg *methods,
+                  const luaL_Reg *metamethods)
+{
+    luaL_newmetatable(L, type);
+    luaL_setfuncs(L, metamethods, 0);
+    lua_pushstring(L, type);
+    lua_setfield(L, -2, "__name");
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+}

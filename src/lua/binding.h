@@ -1,0 +1,36 @@
+/*
+ * What the files of the binding share: how an error reaches Lua, and how a class is made.
+ *
+ * Each userdata is one file with an opener that leaves its table of functions (or nothing) as its
+ * comment says; module.c opens them all. Everything runs on the thread of its lua_State.
+ */
+#ifndef KH_BINDING_H
+#define KH_BINDING_H
+
+#include "compat.h"
+
+#include "../engine/error.h"
+
+#pragma GCC visibility push(hidden)
+
+/* nil, "NAME: text", "NAME": returns 3. */
+int kh_push_failure(lua_State *L, const char *name, const char *text);
+int kh_push_error(lua_State *L, const kh_error *error);
+
+/* nil, word, CODE for the control words ("timeout", "closed", "cancelled"): returns 3. */
+int kh_push_word(lua_State *L, const char *word, const char *code);
+
+/* Makes the metatable of a class in the registry and leaves it on the stack: __index is a table of
+ * the methods (Lua may add to it), __name is the type's name, __metatable stays open. */
+void kh_new_class(lua_State *L, const char *type, const luaL_Reg *methods,
+                  const luaL_Reg *metamethods);
+
+/* Each pushes the value that core's table gets under its name. */
+int kh_open_consumer(lua_State *L); /* "consumer": { new = } and the class "kafka_history.consumer" */
+int kh_open_message(lua_State *L);  /* registers the class "kafka_history.message", pushes its methods */
+int kh_open_waitable(lua_State *L); /* registers the class "kafka_history.waitable", pushes its methods */
+int kh_open_broker(lua_State *L);   /* "broker": { new = } and the class "kafka_history.broker" */
+int kh_open_producer(lua_State *L); /* "producer": { new = } and the class "kafka_history.producer" */
+
+#pragma GCC visibility pop
+#endif
