@@ -1,0 +1,591 @@
+#include "config.h"
+#include "library.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+/* A limit on everything: longer than anything Kafka takes. */
+#define TOPICS_MAX 10000
+#define TOPIC_LENGTH_MAX 249
+#define SECONDS_MAX 1e9
+
+struct option {
+    char *property;
+    char *value;
+};
+
+struct kh_config {
+    char *addresses;
+    char **topics;
+    size_t topic_count;
+    char *client_id;
+    char *version;
+    double start_timeout_s;
+    double stall_timeout_s;
+    bool continue_after_truncation;
+    struct option *options;
+    size_t option_count;
+    char *sasl_username;
+    char *sasl_password;
+    kh_settings settings;
+};
+
+/* --- errors ----------------------------------------------------------------------------------- */
+
+static bool refuse(kh_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool refuse(kh_error *error, const char *format, ...)
+{
+    char text[sizeof error->text];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    kh_error_set(error, "CONFIG", "%s", text);
+    return false;
+}
+
+static bool refuse_memory(kh_error *error)
+{
+    kh_error_set_errno(error, ENOMEM, "cannot keep the configuration");
+    return false;
+}
+
+/* What was given, in words: `number 3`, `string "x"`, `a table`. */
+static const char *describe(const kh_value *value, char *text, size_t size)
+{
+    switch (value->type) {
+    case KH_VALUE_BOOLEAN:
+        snprintf(text, size, "boolean %s", value->boolean ? "true" : "false");
+        break;
+    case KH_VALUE_NUMBER:
+        snprintf(text, size, "number %.14g", value->number);
+        break;
+    case KH_VALUE_STRING:
+        snprintf(text, size, "string \"%.64s\"", value->string);
+        break;
+    case KH_VALUE_STRINGS:
+        snprintf(text, size, "an array of %zu strings", value->count);
+        break;
+    case KH_VALUE_OTHER:
+        snprintf(text, size, "%s", value->string);
+        break;
+    }
+    return text;
+}
+
+static bool refuse_value(kh_error *error, const char *key, const char *allowed,
+                         const kh_value *value)
+{
+    char given[160];
+
+    return refuse(error, "%s: expected %s, got %s", key, allowed,
+                  describe(value, given, sizeof given));
+}
+
+/* --- secrets ---------------------------------------------------------------------------------- */
+
+static bool contains(const char *text, const char *word)
+{
+    size_t length = strlen(word);
+
+    for (; *text != '\0'; text++)
+        if (strncasecmp(text, word, length) == 0)
+            return true;
+    return false;
+}
+
+/* Every property whose value may be a password, a key or a token; too many rather than too few. */
+static bool is_secret(const char *property)
+{
+    static const char *const words[] = {"password",  "secret",    "pem",
+                                        "jaas",      "passphrase", "token",
+                                        "oauthbearer.config", "sasl.username", "ssl_key"};
+
+    for (size_t i = 0; i < LENGTH(words); i++)
+        if (contains(property, words[i]))
+            return true;
+    return false;
+}
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+static bool replace(char **field, const char *text, kh_error *error)
+{
+    char *copy = strdup(text);
+
+    if (copy == NULL)
+        return refuse_memory(error);
+    free(*field);
+    *field = copy;
+    return true;
+}
+
+static bool set_addresses(kh_config *config, const char *key, const kh_value *value,
+                          kh_error *error)
+{
+    static const char allowed[] =
+        "an array of \"host:port\" strings, or one string of them separated by commas";
+    const char *const *parts = value->type == KH_VALUE_STRING ? &value->string : value->strings;
+    size_t count = value->type == KH_VALUE_STRING ? 1 : value->count;
+    size_t length = 1;
+    char *joined;
+    bool done;
+
+    if ((value->type != KH_VALUE_STRING && value->type != KH_VALUE_STRINGS) || count == 0)
+        return refuse_value(error, key, allowed, value);
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i][strspn(parts[i], " ,")] == '\0')
+            return refuse(error, "%s: expected %s, got an empty address", key, allowed);
+        length += strlen(parts[i]) + 1;
+    }
+    joined = calloc(1, length);
+    if (joined == NULL)
+        return refuse_memory(error);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            strcat(joined, ",");
+        strcat(joined, parts[i]);
+    }
+    done = replace(&config->addresses, joined, error);
+    free(joined);
+    return done;
+}
+
+static bool check_topic(const char *key, const char *topic, kh_error *error)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t length = strlen(topic);
+
+    if (topic[0] == '^')
+        return refuse(error,
+                      "%s: \"%.64s\" begins with ^, which librdkafka would take for a regular "
+                      "expression; name each topic",
+                      key, topic);
+    if (length == 0 || length > TOPIC_LENGTH_MAX || topic[strspn(topic, allowed)] != '\0')
+        return refuse(error,
+                      "%s: \"%.64s\" is no name of a topic: 1 to %d letters, digits, '.', '_', '-'",
+                      key, topic, TOPIC_LENGTH_MAX);
+    return true;
+}
+
+static void free_topics(kh_config *config)
+{
+    for (size_t i = 0; i < config->topic_count; i++)
+        free(config->topics[i]);
+    free(config->topics);
+    config->topics = NULL;
+    config->topic_count = 0;
+}
+
+static bool has_topic(const kh_config *config, const char *topic)
+{
+    for (size_t i = 0; i < config->topic_count; i++)
+        if (strcmp(config->topics[i], topic) == 0)
+            return true;
+    return false;
+}
+
+static bool set_topics(kh_config *config, const char *key, const kh_value *value, kh_error *error)
+{
+    const char *const *names = value->type == KH_VALUE_STRING ? &value->string : value->strings;
+    size_t count = value->type == KH_VALUE_STRING ? 1 : value->count;
+
+    if ((value->type != KH_VALUE_STRING && value->type != KH_VALUE_STRINGS) || count == 0 ||
+        count > TOPICS_MAX)
+        return refuse_value(error, key, "the name of a topic, or an array of names", value);
+    free_topics(config);
+    config->topics = calloc(count, sizeof *config->topics);
+    if (config->topics == NULL)
+        return refuse_memory(error);
+    for (size_t i = 0; i < count; i++) {
+        if (!check_topic(key, names[i], error))
+            return false;
+        if (has_topic(config, names[i]))
+            return refuse(error, "%s: \"%s\" is named twice", key, names[i]);
+        config->topics[i] = strdup(names[i]);
+        if (config->topics[i] == NULL)
+            return refuse_memory(error);
+        config->topic_count = i + 1;
+    }
+    return true;
+}
+
+static bool set_string(char **field, const char *key, const kh_value *value, kh_error *error)
+{
+    if (value->type != KH_VALUE_STRING || value->string[0] == '\0')
+        return refuse_value(error, key, "a string that is not empty", value);
+    return replace(field, value->string, error);
+}
+
+static bool set_client_id(kh_config *config, const char *key, const kh_value *value,
+                          kh_error *error)
+{
+    return set_string(&config->client_id, key, value, error);
+}
+
+static bool set_version(kh_config *config, const char *key, const kh_value *value, kh_error *error)
+{
+    return set_string(&config->version, key, value, error);
+}
+
+static bool set_seconds(double *field, const char *key, const kh_value *value, kh_error *error)
+{
+    if (value->type != KH_VALUE_NUMBER || isnan(value->number) || value->number <= 0)
+        return refuse_value(error, key, "a number of seconds above 0 (math.huge: never)", value);
+    *field = value->number;
+    return true;
+}
+
+static bool set_start_timeout(kh_config *config, const char *key, const kh_value *value,
+                              kh_error *error)
+{
+    return set_seconds(&config->start_timeout_s, key, value, error);
+}
+
+static bool set_stall_timeout(kh_config *config, const char *key, const kh_value *value,
+                              kh_error *error)
+{
+    return set_seconds(&config->stall_timeout_s, key, value, error);
+}
+
+static bool set_on_truncation(kh_config *config, const char *key, const kh_value *value,
+                              kh_error *error)
+{
+    bool is_string = value->type == KH_VALUE_STRING;
+
+    if (!is_string ||
+        (strcmp(value->string, "error") != 0 && strcmp(value->string, "continue") != 0))
+        return refuse_value(error, key, "\"error\" or \"continue\"", value);
+    config->continue_after_truncation = strcmp(value->string, "continue") == 0;
+    return true;
+}
+
+static const struct {
+    const char *key;
+    bool (*set)(kh_config *config, const char *key, const kh_value *value, kh_error *error);
+} keys[] = {
+    {"addresses", set_addresses},         {"topics", set_topics},
+    {"client_id", set_client_id},         {"version", set_version},
+    {"start_timeout", set_start_timeout}, {"stall_timeout", set_stall_timeout},
+    {"on_truncation", set_on_truncation},
+};
+
+bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh_error *error)
+{
+    for (size_t i = 0; i < LENGTH(keys); i++)
+        if (strcmp(keys[i].key, key) == 0)
+            return keys[i].set(config, key, value, error);
+    return refuse(error,
+                  "%.64s: there is no such key; librdkafka's properties go into options", key);
+}
+
+/* --- options ---------------------------------------------------------------------------------- */
+
+/* Properties that the engine needs as it sets them, and what to use instead. */
+static const struct {
+    const char *property;
+    const char *instead;
+} owned[] = {
+    {"bootstrap.servers", "use the key addresses"},
+    {"metadata.broker.list", "use the key addresses"},
+    {"client.id", "use the key client_id"},
+    {"broker.version.fallback", "use the key version"},
+    {"enable.partition.eof", "the end of a partition is how the reader knows what it has read"},
+    {"enable.auto.offset.store", "a message counts as consumed when its handler has succeeded"},
+    {"enable.auto.commit", "standalone reading commits nothing"},
+    {"auto.commit.enable", "standalone reading commits nothing"},
+    {"auto.commit.interval.ms", "standalone reading commits nothing"},
+    {"auto.offset.reset", "a lost position is reported as a gap or a truncation: see on_truncation"},
+    {"allow.auto.create.topics", "reading a topic never creates it"},
+    {"enabled_events", "events reach you through on_event, on_log and on_stats"},
+    {"log.queue", "logs reach you through on_log"},
+};
+
+static bool check_owner(const char *property, kh_error *error)
+{
+    for (size_t i = 0; i < LENGTH(owned); i++)
+        if (strcmp(owned[i].property, property) == 0)
+            return refuse(error, "options[\"%s\"]: this property is the engine's own; %s", property,
+                          owned[i].instead);
+    return true;
+}
+
+static const char *write_value(const kh_value *value, char *text, size_t size)
+{
+    if (value->type == KH_VALUE_STRING)
+        return value->string;
+    if (value->type == KH_VALUE_BOOLEAN)
+        return value->boolean ? "true" : "false";
+    if (value->number == floor(value->number) && fabs(value->number) < 1e15)
+        snprintf(text, size, "%.0f", value->number);
+    else
+        snprintf(text, size, "%.14g", value->number);
+    return text;
+}
+
+static struct option *find_option(const kh_config *config, const char *property)
+{
+    for (size_t i = 0; i < config->option_count; i++)
+        if (strcmp(config->options[i].property, property) == 0)
+            return &config->options[i];
+    return NULL;
+}
+
+static bool keep_option(kh_config *config, const char *property, const char *value,
+                        kh_error *error)
+{
+    struct option *option = find_option(config, property);
+    struct option *grown;
+
+    if (option != NULL)
+        return replace(&option->value, value, error);
+    grown = realloc(config->options, (config->option_count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return refuse_memory(error);
+    config->options = grown;
+    option = &grown[config->option_count];
+    *option = (struct option){.property = strdup(property), .value = strdup(value)};
+    if (option->property == NULL || option->value == NULL) {
+        free(option->property);
+        free(option->value);
+        return refuse_memory(error);
+    }
+    config->option_count++;
+    return true;
+}
+
+bool kh_config_set_option(kh_config *config, const char *property, const kh_value *value,
+                          kh_error *error)
+{
+    char text[64];
+    char name[128];
+
+    snprintf(name, sizeof name, "options[\"%.100s\"]", property);
+    if (!check_owner(property, error))
+        return false;
+    if (value->type != KH_VALUE_STRING && value->type != KH_VALUE_NUMBER &&
+        value->type != KH_VALUE_BOOLEAN) {
+        char given[160];
+
+        return refuse(error, "%s: expected a string, a number or a boolean, got %s", name,
+                      describe(value, given, sizeof given));
+    }
+    return keep_option(config, property, write_value(value, text, sizeof text), error);
+}
+
+/* --- librdkafka's configuration --------------------------------------------------------------- */
+
+static bool set_property(rd_kafka_conf_t *conf, const char *property, const char *value,
+                         kh_error *error)
+{
+    char reason[512];
+
+    if (rd_kafka_conf_set(conf, property, value, reason, sizeof reason) == RD_KAFKA_CONF_OK)
+        return true;
+    if (is_secret(property))
+        return refuse(error, "options[\"%.100s\"]: librdkafka refuses its value", property);
+    return refuse(error, "options[\"%.100s\"]: librdkafka says: %s", property, reason);
+}
+
+/* What was measured to be fast and small (100 B to 1 KiB messages, loopback): short fetches that
+ * never let the queue run dry, and reconnecting within two seconds. */
+static const struct option defaults[] = {
+    {"fetch.wait.max.ms", "100"},
+    {"fetch.message.max.bytes", "524288"},
+    {"fetch.max.bytes", "8388608"},
+    {"queued.min.messages", "20000"},
+    {"queued.max.messages.kbytes", "32768"},
+    {"reconnect.backoff.max.ms", "2000"},
+    {"topic.metadata.refresh.interval.ms", "30000"},
+    /* Without a group this only bounds how long closing may wait for a coordinator. */
+    {"session.timeout.ms", "6000"},
+    {"group.id", "kafka-history.standalone"},
+};
+
+static const struct option engine_owned[] = {
+    {"enable.partition.eof", "true"},      {"enable.auto.offset.store", "false"},
+    {"enable.auto.commit", "false"},       {"auto.offset.reset", "error"},
+    {"allow.auto.create.topics", "false"}, {"log.queue", "true"},
+};
+
+/* Without a group id a handle looks for no coordinator. */
+static bool belongs(kh_handle_purpose purpose, const char *property)
+{
+    return purpose == KH_HANDLE_CONSUMER ||
+           (strncmp(property, "group.", 6) != 0 && strcmp(property, "session.timeout.ms") != 0 &&
+            strcmp(property, "isolation.level") != 0 &&
+            strcmp(property, "statistics.interval.ms") != 0);
+}
+
+static bool set_all(rd_kafka_conf_t *conf, kh_handle_purpose purpose, const struct option *options,
+                    size_t count, kh_error *error)
+{
+    for (size_t i = 0; i < count; i++)
+        if (belongs(purpose, options[i].property) &&
+            !set_property(conf, options[i].property, options[i].value, error))
+            return false;
+    return true;
+}
+
+static bool set_keys(const kh_config *config, rd_kafka_conf_t *conf, kh_error *error)
+{
+    return set_property(conf, "bootstrap.servers", config->addresses, error) &&
+           (config->client_id == NULL ||
+            set_property(conf, "client.id", config->client_id, error)) &&
+           (config->version == NULL ||
+            set_property(conf, "broker.version.fallback", config->version, error));
+}
+
+static bool fill_conf(const kh_config *config, rd_kafka_conf_t *conf, kh_handle_purpose purpose,
+                      kh_error *error)
+{
+    static const struct option backoff = {"fetch.queue.backoff.ms", "10"};
+    static const struct option uncommitted = {"isolation.level", "read_uncommitted"};
+
+    if (!set_all(conf, purpose, defaults, LENGTH(defaults), error) ||
+        (kh_library_has_property(backoff.property) &&
+         !set_all(conf, purpose, &backoff, 1, error)) ||
+        !set_all(conf, purpose, config->options, config->option_count, error) ||
+        !set_all(conf, purpose, engine_owned, LENGTH(engine_owned), error))
+        return false;
+    if (purpose == KH_HANDLE_QUESTION &&
+        !set_property(conf, uncommitted.property, uncommitted.value, error))
+        return false;
+    return set_keys(config, conf, error);
+}
+
+rd_kafka_conf_t *kh_config_make_conf(const kh_config *config, kh_handle_purpose purpose,
+                                     kh_error *error)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+    if (fill_conf(config, conf, purpose, error))
+        return conf;
+    rd_kafka_conf_destroy(conf);
+    return NULL;
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+/* Reads a property back, with librdkafka's aliases and defaults resolved. */
+static const char *read_property(const rd_kafka_conf_t *conf, const char *property, char *text,
+                                 size_t size)
+{
+    if (rd_kafka_conf_get(conf, property, text, &size) != RD_KAFKA_CONF_OK)
+        text[0] = '\0';
+    return text;
+}
+
+static int64_t milliseconds(double seconds)
+{
+    return seconds >= SECONDS_MAX ? INT64_MAX : (int64_t)ceil(seconds * 1000);
+}
+
+static bool read_credentials(kh_config *config, const rd_kafka_conf_t *conf, kh_error *error)
+{
+    char text[4096];
+
+    return replace(&config->sasl_username,
+                   read_property(conf, "sasl.username", text, sizeof text), error) &&
+           replace(&config->sasl_password,
+                   read_property(conf, "sasl.password", text, sizeof text), error);
+}
+
+static bool read_settings(kh_config *config, const rd_kafka_conf_t *conf, kh_error *error)
+{
+    kh_settings *settings = &config->settings;
+    char text[512];
+    long refresh_ms =
+        atol(read_property(conf, "topic.metadata.refresh.interval.ms", text, sizeof text));
+
+    if (!read_credentials(config, conf, error))
+        return false;
+    settings->addresses = config->addresses;
+    settings->topics = (const char *const *)config->topics;
+    settings->topic_count = config->topic_count;
+    settings->start_timeout_ms = milliseconds(config->start_timeout_s);
+    settings->stall_timeout_ms = milliseconds(config->stall_timeout_s);
+    settings->continue_after_truncation = config->continue_after_truncation;
+    settings->sasl_username = config->sasl_username;
+    settings->sasl_password = config->sasl_password;
+    settings->queued_min_messages =
+        atoi(read_property(conf, "queued.min.messages", text, sizeof text));
+    settings->metadata_refresh_ms = refresh_ms > 0 ? refresh_ms : INT64_MAX;
+    settings->must_poke = !kh_library_has_property("fetch.queue.backoff.ms");
+    settings->reads_uncommitted =
+        strcmp(read_property(conf, "isolation.level", text, sizeof text), "read_uncommitted") == 0;
+    return true;
+}
+
+kh_config *kh_config_new(void)
+{
+    kh_config *config = calloc(1, sizeof *config);
+
+    if (config == NULL)
+        return NULL;
+    config->start_timeout_s = 60;
+    config->stall_timeout_s = 30;
+    return config;
+}
+
+bool kh_config_finish(kh_config *config, kh_error *error)
+{
+    rd_kafka_conf_t *conf;
+    bool done;
+
+    if (config->addresses == NULL)
+        return refuse(error, "addresses: missing; the brokers to ask first, as in "
+                             "{ \"localhost:9092\" }");
+    if (config->topic_count == 0)
+        return refuse(error, "topics: missing; the topics to read, as in { \"orders\" }");
+    conf = kh_config_make_conf(config, KH_HANDLE_CONSUMER, error);
+    if (conf == NULL)
+        return false;
+    done = read_settings(config, conf, error);
+    rd_kafka_conf_destroy(conf);
+    return done;
+}
+
+const kh_settings *kh_config_settings(const kh_config *config)
+{
+    return &config->settings;
+}
+
+/* Passwords do not stay in freed memory. */
+static void free_secret(char *text)
+{
+    if (text != NULL) {
+        volatile char *byte = text;
+
+        while (*byte != '\0')
+            *byte++ = '\0';
+    }
+    free(text);
+}
+
+void kh_config_free(kh_config *config)
+{
+    if (config == NULL)
+        return;
+    free(config->addresses);
+    free_topics(config);
+    free(config->client_id);
+    free(config->version);
+    for (size_t i = 0; i < config->option_count; i++) {
+        free(config->options[i].property);
+        free_secret(config->options[i].value);
+    }
+    free(config->options);
+    free_secret(config->sasl_username);
+    free_secret(config->sasl_password);
+    free(config);
+}

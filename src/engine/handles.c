@@ -1,0 +1,270 @@
+#include "handles.h"
+#include "clock.h"
+#include "library.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct kh_handles {
+    atomic_int references; /* the owner's and the closer's */
+    kh_config *config;
+    kh_wakeup wakeup;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    rd_kafka_topic_t **topics; /* keep the topics known to the handle: metadata is asked for these */
+    size_t topic_count;
+    kh_helper *helper;
+    kh_listener listener; /* opaque NULL: closing, nobody listens */
+
+    rd_kafka_topic_partition_list_t *assigned;
+    void (*free_job)(void *job);
+    pthread_mutex_t lock;
+    pthread_cond_t ended_changed;
+    bool ended; /* under the lock */
+};
+
+/* --- callbacks -------------------------------------------------------------------------------- */
+
+static void error_cb(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    const kh_listener *listener = &((kh_handles *)opaque)->listener;
+
+    (void)rk;
+    if (listener->opaque != NULL)
+        listener->on_error(listener->opaque, (rd_kafka_resp_err_t)code, reason);
+}
+
+/* Logs that librdkafka made before the queue was set, or while it closes, find nobody: rk's opaque is
+ * looked at, never the environment. */
+static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    const kh_handles *handles = rd_kafka_opaque(rk);
+
+    if (handles != NULL && handles->listener.opaque != NULL)
+        handles->listener.on_log(handles->listener.opaque, level, facility, text);
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static bool open_client(kh_handles *handles, kh_error *error)
+{
+    char reason[512];
+    rd_kafka_conf_t *conf = kh_config_make_conf(handles->config, KH_HANDLE_CONSUMER, error);
+
+    if (conf == NULL)
+        return false;
+    rd_kafka_conf_set_opaque(conf, handles);
+    rd_kafka_conf_set_error_cb(conf, error_cb);
+    rd_kafka_conf_set_log_cb(conf, log_cb);
+    handles->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
+    if (handles->rk == NULL) {
+        rd_kafka_conf_destroy(conf);
+        kh_error_set_kafka(error, rd_kafka_last_error(), "cannot make a Kafka client: %s", reason);
+        return false;
+    }
+    return true;
+}
+
+/* One queue, and so one fd, for everything: messages, errors, logs. */
+static bool open_queue(kh_handles *handles, kh_error *error)
+{
+    rd_kafka_resp_err_t failed = rd_kafka_poll_set_consumer(handles->rk);
+
+    if (failed == RD_KAFKA_RESP_ERR_NO_ERROR)
+        failed = rd_kafka_set_log_queue(handles->rk, NULL) != NULL ? RD_KAFKA_RESP_ERR__FAIL
+                                                                   : RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        kh_error_set_kafka(error, failed, "cannot set up the consumer's queue: %s",
+                           rd_kafka_err2str(failed));
+        return false;
+    }
+    handles->queue = rd_kafka_queue_get_consumer(handles->rk);
+    rd_kafka_queue_io_event_enable(handles->queue, handles->wakeup.write_fd, kh_wakeup_payload,
+                                   sizeof kh_wakeup_payload);
+    return true;
+}
+
+static bool open_topics(kh_handles *handles, kh_error *error)
+{
+    const kh_settings *settings = kh_config_settings(handles->config);
+
+    handles->topics = calloc(settings->topic_count, sizeof(rd_kafka_topic_t *));
+    if (handles->topics == NULL) {
+        kh_error_set_errno(error, ENOMEM, "cannot open a consumer");
+        return false;
+    }
+    for (size_t i = 0; i < settings->topic_count; i++) {
+        handles->topics[i] = rd_kafka_topic_new(handles->rk, settings->topics[i], NULL);
+        if (handles->topics[i] == NULL) {
+            kh_error_set_kafka(error, rd_kafka_last_error(), "topic %s: %s", settings->topics[i],
+                               rd_kafka_err2str(rd_kafka_last_error()));
+            return false;
+        }
+        handles->topic_count = i + 1;
+    }
+    return true;
+}
+
+kh_handles *kh_handles_open(kh_config *config, const kh_listener *listener, kh_error *error)
+{
+    kh_handles *handles = calloc(1, sizeof *handles);
+
+    if (handles == NULL) {
+        kh_config_free(config);
+        kh_error_set_errno(error, ENOMEM, "cannot open a consumer");
+        return NULL;
+    }
+    handles->config = config;
+    handles->listener = *listener;
+    handles->wakeup = (kh_wakeup){.read_fd = -1, .write_fd = -1};
+    atomic_init(&handles->references, 1);
+    pthread_mutex_init(&handles->lock, NULL);
+    kh_cond_init(&handles->ended_changed);
+    handles->helper = kh_helper_new(&handles->wakeup);
+    if (handles->helper == NULL)
+        kh_error_set_errno(error, ENOMEM, "cannot open a consumer");
+    else if (kh_wakeup_open(&handles->wakeup, error) && open_client(handles, error) &&
+             open_queue(handles, error) && open_topics(handles, error))
+        return handles;
+    kh_handles_close(handles, NULL, free, 0);
+    kh_handles_drop(handles);
+    return NULL;
+}
+
+const kh_config *kh_handles_config(const kh_handles *handles)
+{
+    return handles->config;
+}
+
+rd_kafka_t *kh_handles_rk(const kh_handles *handles)
+{
+    return handles->rk;
+}
+
+rd_kafka_queue_t *kh_handles_queue(const kh_handles *handles)
+{
+    return handles->queue;
+}
+
+kh_helper *kh_handles_helper(const kh_handles *handles)
+{
+    return handles->helper;
+}
+
+const kh_wakeup *kh_handles_wakeup(const kh_handles *handles)
+{
+    return &handles->wakeup;
+}
+
+/* --- closing ---------------------------------------------------------------------------------- */
+
+/* Below librdkafka 2.1 the queue of a partition whose topic was deleted keeps an operation that holds
+ * the partition, and destroy waits for it for ever. */
+static void drain_partitions(const kh_handles *handles)
+{
+    rd_kafka_message_t *messages[64];
+
+    for (int i = 0; handles->assigned != NULL && i < handles->assigned->cnt; i++) {
+        const rd_kafka_topic_partition_t *place = &handles->assigned->elems[i];
+        rd_kafka_queue_t *queue =
+            rd_kafka_queue_get_partition(handles->rk, place->topic, place->partition);
+        ssize_t count;
+
+        if (queue == NULL)
+            continue;
+        while ((count = rd_kafka_consume_batch_queue(queue, 0, messages, 64)) > 0)
+            for (ssize_t j = 0; j < count; j++)
+                rd_kafka_message_destroy(messages[j]);
+        rd_kafka_queue_destroy(queue);
+    }
+}
+
+static void end_client(kh_handles *handles)
+{
+    if (handles->rk == NULL)
+        return;
+    for (size_t i = 0; i < handles->topic_count; i++)
+        rd_kafka_topic_destroy(handles->topics[i]);
+    rd_kafka_consumer_close(handles->rk);
+    if (kh_library_must_drain_partitions())
+        drain_partitions(handles);
+    if (handles->queue != NULL)
+        rd_kafka_queue_destroy(handles->queue);
+    rd_kafka_destroy(handles->rk);
+    handles->rk = NULL;
+}
+
+static void end(kh_handles *handles)
+{
+    if (handles->helper != NULL) {
+        void *job = kh_helper_stop(handles->helper);
+
+        if (job != NULL)
+            handles->free_job(job);
+    }
+    handles->helper = NULL;
+    end_client(handles);
+    if (handles->assigned != NULL)
+        rd_kafka_topic_partition_list_destroy(handles->assigned);
+    handles->assigned = NULL;
+    pthread_mutex_lock(&handles->lock);
+    handles->ended = true;
+    pthread_cond_broadcast(&handles->ended_changed);
+    pthread_mutex_unlock(&handles->lock);
+}
+
+static void *run_closer(void *opaque)
+{
+    end(opaque);
+    kh_handles_drop(opaque);
+    return NULL;
+}
+
+static bool wait_for_end(kh_handles *handles, int wait_ms)
+{
+    struct timespec until = kh_clock_in(wait_ms);
+    int waited = 0;
+    bool ended;
+
+    pthread_mutex_lock(&handles->lock);
+    while (!handles->ended && waited == 0)
+        waited = pthread_cond_timedwait(&handles->ended_changed, &handles->lock, &until);
+    ended = handles->ended;
+    pthread_mutex_unlock(&handles->lock);
+    return ended;
+}
+
+bool kh_handles_close(kh_handles *handles, rd_kafka_topic_partition_list_t *assigned,
+                      void (*free_job)(void *job), int wait_ms)
+{
+    pthread_t closer;
+
+    handles->listener.opaque = NULL;
+    handles->assigned = assigned;
+    handles->free_job = free_job;
+    if (handles->queue != NULL)
+        rd_kafka_queue_io_event_enable(handles->queue, -1, NULL, 0);
+    if (handles->helper != NULL)
+        kh_helper_cancel(handles->helper);
+    atomic_fetch_add(&handles->references, 1);
+    if (!kh_thread_start(&closer, run_closer, handles)) {
+        run_closer(handles); /* no thread to be had: better late than never */
+        return true;
+    }
+    pthread_detach(closer);
+    return wait_for_end(handles, wait_ms);
+}
+
+void kh_handles_drop(kh_handles *handles)
+{
+    if (handles == NULL || atomic_fetch_sub(&handles->references, 1) != 1)
+        return;
+    kh_wakeup_close(&handles->wakeup);
+    pthread_cond_destroy(&handles->ended_changed);
+    pthread_mutex_destroy(&handles->lock);
+    free(handles->topics);
+    kh_config_free(handles->config);
+    free(handles);
+}

@@ -1,0 +1,49 @@
+/*
+ * kh_handles: everything of librdkafka's that a consumer holds, and its orderly end.
+ *
+ * One owner on one thread, until kh_handles_close hands it to a closer thread, because the end may
+ * take its time whatever the broker does: the helper finishes its slice, librdkafka its shutdown. The
+ * wake-up fd lives until the last reference is gone, so that a loop which still polls it is safe.
+ */
+#ifndef KH_HANDLES_H
+#define KH_HANDLES_H
+
+#include "config.h"
+#include "error.h"
+#include "helper.h"
+#include "wakeup.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct kh_handles kh_handles;
+
+/* Where librdkafka's callbacks go: always on the owner's thread, from inside a step; not at all once
+ * the handles are being closed. */
+typedef struct kh_listener {
+    void (*on_error)(void *opaque, rd_kafka_resp_err_t code, const char *reason);
+    void (*on_log)(void *opaque, int level, const char *facility, const char *text);
+    void *opaque;
+} kh_listener;
+
+/* Opens a consumer handle for a finished config, which it takes over in any case. Connects in the
+ * background; never blocks. NULL with the error filled in: the client cannot be made. */
+kh_handles *kh_handles_open(kh_config *config, const kh_listener *listener, kh_error *error);
+
+/* The parts, the owner's to use until kh_handles_close. */
+const kh_config *kh_handles_config(const kh_handles *handles);
+rd_kafka_t *kh_handles_rk(const kh_handles *handles);
+rd_kafka_queue_t *kh_handles_queue(const kh_handles *handles);
+kh_helper *kh_handles_helper(const kh_handles *handles);
+const kh_wakeup *kh_handles_wakeup(const kh_handles *handles);
+
+/* Begins the end: no callback comes after this. `assigned` (may be NULL) names every partition that
+ * was ever assigned; taken over. A job of the helper is freed with free_job. Waits up to wait_ms for
+ * the end; true when it is over. Every message must have been destroyed before. */
+bool kh_handles_close(kh_handles *handles, rd_kafka_topic_partition_list_t *assigned,
+                      void (*free_job)(void *job), int wait_ms);
+
+/* Gives up the owner's reference; after kh_handles_close. */
+void kh_handles_drop(kh_handles *handles);
+
+#pragma GCC visibility pop
+#endif

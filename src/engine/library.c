@@ -1,0 +1,93 @@
+#include "library.h"
+
+#include <stddef.h>
+
+/* Newer than the headers of 2.0.2, which this file compiles with: declared weak, so that each is NULL
+ * where the library that is loaded lacks it. The numbers are librdkafka's ABI. */
+enum { ADMIN_OP_LIST_OFFSETS = 21 };
+enum { READ_UNCOMMITTED = 0, READ_COMMITTED = 1 };
+
+#if RD_KAFKA_VERSION < 0x020300ff
+typedef struct rd_kafka_ListOffsetsResultInfo_s rd_kafka_ListOffsetsResultInfo_t;
+typedef rd_kafka_event_t rd_kafka_ListOffsets_result_t;
+typedef int rd_kafka_IsolationLevel_t;
+#endif
+
+#define WEAK __attribute__((weak, visibility("default")))
+
+WEAK void rd_kafka_ListOffsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *topic_partitions,
+                               const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+WEAK const rd_kafka_ListOffsets_result_t *rd_kafka_event_ListOffsets_result(rd_kafka_event_t *rkev);
+WEAK const rd_kafka_ListOffsetsResultInfo_t **
+rd_kafka_ListOffsets_result_infos(const rd_kafka_ListOffsets_result_t *result, size_t *cntp);
+WEAK const rd_kafka_topic_partition_t *rd_kafka_ListOffsetsResultInfo_topic_partition(
+    const rd_kafka_ListOffsetsResultInfo_t *result_info);
+WEAK rd_kafka_error_t *
+rd_kafka_AdminOptions_set_isolation_level(rd_kafka_AdminOptions_t *options,
+                                          rd_kafka_IsolationLevel_t value);
+
+/* 0x020d02ff is 2.13.2: major, minor and revision, a byte each. */
+static int version(void)
+{
+    return rd_kafka_version() >> 8;
+}
+
+bool kh_library_position_is_exact(void)
+{
+    return version() < 0x020200 || version() >= 0x020d02;
+}
+
+bool kh_library_must_drain_partitions(void)
+{
+    return version() < 0x020100;
+}
+
+bool kh_library_has_property(const char *name)
+{
+    char value[512];
+    size_t size = sizeof value;
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    bool known = rd_kafka_conf_get(conf, name, value, &size) != RD_KAFKA_CONF_UNKNOWN;
+
+    rd_kafka_conf_destroy(conf);
+    return known;
+}
+
+bool kh_library_has_list_offsets(void)
+{
+    return rd_kafka_ListOffsets != NULL && rd_kafka_AdminOptions_set_isolation_level != NULL;
+}
+
+void kh_library_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                             kh_offset_question *question, int timeout_ms, rd_kafka_queue_t *queue)
+{
+    char reason[256];
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(rk, (rd_kafka_admin_op_t)ADMIN_OP_LIST_OFFSETS);
+    rd_kafka_error_t *error = rd_kafka_AdminOptions_set_isolation_level(
+        options, *question == KH_ASK_STABLE_END ? READ_COMMITTED : READ_UNCOMMITTED);
+
+    if (error != NULL)
+        rd_kafka_error_destroy(error);
+    (void)rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason, sizeof reason);
+    rd_kafka_AdminOptions_set_opaque(options, question);
+    for (int i = 0; i < partitions->cnt; i++)
+        partitions->elems[i].offset =
+            *question == KH_ASK_LOW ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+    rd_kafka_ListOffsets(rk, partitions, options, queue);
+    rd_kafka_AdminOptions_destroy(options);
+}
+
+void kh_library_visit_offsets(rd_kafka_event_t *event,
+                              void (*visit)(void *opaque, const rd_kafka_topic_partition_t *found),
+                              void *opaque)
+{
+    size_t count = 0;
+    const rd_kafka_ListOffsets_result_t *result = rd_kafka_event_ListOffsets_result(event);
+    const rd_kafka_ListOffsetsResultInfo_t **infos = NULL;
+
+    if (result != NULL)
+        infos = rd_kafka_ListOffsets_result_infos(result, &count);
+    for (size_t i = 0; i < count; i++)
+        visit(opaque, rd_kafka_ListOffsetsResultInfo_topic_partition(infos[i]));
+}

@@ -1,0 +1,48 @@
+/*
+ * kh_library: what the librdkafka that is loaded can do, and cannot. The one place that knows
+ * versions: everything else asks these questions. Works with 2.0.2 (Debian 12) and newer ones.
+ */
+#ifndef KH_LIBRARY_H
+#define KH_LIBRARY_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#pragma GCC visibility push(hidden)
+
+/* Is rd_kafka_position free of librdkafka's #4844? From 2.2.0 to 2.13.1 an end-of-partition moves it
+ * one past the end, so that an open transaction of one record would look like history read. */
+bool kh_library_position_is_exact(void);
+
+/* Does destroying a handle hang after a consumed topic was deleted (below 2.1.0, #4187), unless the
+ * partitions' own queues are emptied first? */
+bool kh_library_must_drain_partitions(void);
+
+/* Does the property exist? Asked of librdkafka itself. */
+bool kh_library_has_property(const char *name);
+
+/* Which end of the log ListOffsets is asked for: offsets as ListOffsets takes them. */
+typedef enum kh_offset_question {
+    KH_ASK_LOW,        /* the first offset */
+    KH_ASK_END,        /* the high watermark */
+    KH_ASK_STABLE_END, /* the last stable offset */
+    KH_OFFSET_QUESTIONS
+} kh_offset_question;
+
+/* Can one handle ask for both ends, whatever its isolation.level is (rd_kafka_ListOffsets, 2.3)? */
+bool kh_library_has_list_offsets(void);
+
+/* Only where it has: asks for all partitions of the list, one request a leader. The answer arrives on
+ * the queue as an event; `question` is its rd_kafka_event_opaque. The offsets of `partitions` are
+ * overwritten. */
+void kh_library_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                             kh_offset_question *question, int timeout_ms, rd_kafka_queue_t *queue);
+
+/* Calls visit with each partition of such an answer: its offset, or its error. */
+void kh_library_visit_offsets(rd_kafka_event_t *event,
+                              void (*visit)(void *opaque, const rd_kafka_topic_partition_t *found),
+                              void *opaque);
+
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,411 @@
+#include "snapshot.h"
+#include "clock.h"
+#include "library.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* No blocking call takes longer, so that closing never waits for one. */
+#define SLICE_MS 1000
+#define RETRY_FIRST_MS 50
+#define RETRY_MAX_MS 2000
+#define MISSING_TOPIC_MS 10000
+#define REQUEST_TIMEOUT_MS 5000
+
+/* --- the value -------------------------------------------------------------------------------- */
+
+bool kh_snapshot_init(kh_snapshot *snapshot, const kh_config *config)
+{
+    const kh_settings *settings = kh_config_settings(config);
+
+    *snapshot = (kh_snapshot){.topic_count = (int)settings->topic_count};
+    snapshot->topics = calloc(settings->topic_count, sizeof *snapshot->topics);
+    if (snapshot->topics == NULL)
+        return false;
+    for (size_t i = 0; i < settings->topic_count; i++)
+        snapshot->topics[i].name = settings->topics[i];
+    return true;
+}
+
+void kh_snapshot_clear(kh_snapshot *snapshot)
+{
+    free(snapshot->topics);
+    free(snapshot->partitions);
+    *snapshot = (kh_snapshot){.topics = NULL};
+}
+
+bool kh_snapshot_add(kh_snapshot *snapshot, int topic, int32_t partition)
+{
+    int count = snapshot->partition_count;
+    kh_snapshot_partition *grown = snapshot->partitions;
+
+    if ((count & (count - 1)) == 0) { /* full at each power of two */
+        grown = realloc(grown, (count == 0 ? 1 : (size_t)count * 2) * sizeof *grown);
+        if (grown == NULL)
+            return false;
+        snapshot->partitions = grown;
+    }
+    grown[count] = (kh_snapshot_partition){.topic = topic,
+                                           .partition = partition,
+                                           .error = RD_KAFKA_RESP_ERR__WAIT_COORD,
+                                           .low = -1,
+                                           .end = -1,
+                                           .stable = -1};
+    snapshot->partition_count = count + 1;
+    return true;
+}
+
+static bool fail_memory(kh_snapshot *snapshot)
+{
+    snapshot->failed = true;
+    kh_error_set_errno(&snapshot->error, ENOMEM, "cannot keep the ends of the topics");
+    return false;
+}
+
+/* --- metadata --------------------------------------------------------------------------------- */
+
+static const struct rd_kafka_metadata_topic *
+find_metadata(const struct rd_kafka_metadata *metadata, const char *name)
+{
+    for (int i = 0; i < metadata->topic_cnt; i++)
+        if (strcmp(metadata->topics[i].topic, name) == 0)
+            return &metadata->topics[i];
+    return NULL;
+}
+
+static rd_kafka_resp_err_t partition_error(const struct rd_kafka_metadata_topic *topic,
+                                           int32_t number)
+{
+    for (int i = 0; i < topic->partition_cnt; i++) {
+        const struct rd_kafka_metadata_partition *partition = &topic->partitions[i];
+
+        if (partition->id != number)
+            continue;
+        return partition->leader < 0 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
+                                     : RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    return RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+}
+
+static bool note_topic(kh_snapshot *snapshot, int index, const struct rd_kafka_metadata *metadata)
+{
+    kh_snapshot_topic *topic = &snapshot->topics[index];
+    const struct rd_kafka_metadata_topic *found = find_metadata(metadata, topic->name);
+
+    topic->error = found == NULL              ? RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                   : found->err != 0          ? found->err
+                   : found->partition_cnt < 1 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
+                                              : RD_KAFKA_RESP_ERR_NO_ERROR;
+    topic->partition_count = topic->error == 0 ? found->partition_cnt : 0;
+    for (int32_t number = topic->known_count; number < topic->partition_count; number++)
+        if (!kh_snapshot_add(snapshot, index, number))
+            return fail_memory(snapshot);
+    if (topic->partition_count > topic->known_count)
+        topic->known_count = topic->partition_count;
+    for (int i = 0; i < snapshot->partition_count; i++)
+        if (snapshot->partitions[i].topic == index)
+            snapshot->partitions[i].error =
+                topic->error != 0 ? topic->error
+                                  : partition_error(found, snapshot->partitions[i].partition);
+    return true;
+}
+
+/* Asks for the topics that the handle knows, which are the configured ones, in one request. */
+static bool ask_metadata(kh_snapshot *snapshot, const kh_asker *asker)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t failed = rd_kafka_metadata(asker->rk, 0, NULL, &metadata, SLICE_MS);
+    bool noted = true;
+
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        snapshot->failed = true;
+        kh_error_set_kafka(&snapshot->error, failed, "no answer about the topics from %s: %s",
+                           kh_config_settings(asker->config)->addresses, rd_kafka_err2str(failed));
+        return false;
+    }
+    for (int i = 0; i < snapshot->topic_count && noted; i++)
+        noted = note_topic(snapshot, i, metadata);
+    rd_kafka_metadata_destroy(metadata);
+    return noted;
+}
+
+/* --- the ends --------------------------------------------------------------------------------- */
+
+static rd_kafka_topic_partition_list_t *list_askable(const kh_snapshot *snapshot, int64_t offset)
+{
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new(snapshot->partition_count);
+
+    for (int i = 0; i < snapshot->partition_count; i++) {
+        const kh_snapshot_partition *partition = &snapshot->partitions[i];
+
+        if (partition->error == 0)
+            rd_kafka_topic_partition_list_add(list, snapshot->topics[partition->topic].name,
+                                              partition->partition)
+                ->offset = offset;
+    }
+    return list;
+}
+
+static kh_snapshot_partition *find_partition(kh_snapshot *snapshot,
+                                             const rd_kafka_topic_partition_t *wanted, int *hint)
+{
+    /* Answers come mostly in the order of the questions. */
+    for (int tried = 0; tried < snapshot->partition_count; tried++) {
+        int i = (*hint + tried) % snapshot->partition_count;
+        kh_snapshot_partition *partition = &snapshot->partitions[i];
+
+        if (partition->partition == wanted->partition &&
+            strcmp(snapshot->topics[partition->topic].name, wanted->topic) == 0) {
+            *hint = i + 1;
+            return partition;
+        }
+    }
+    return NULL;
+}
+
+struct answer {
+    kh_snapshot *snapshot;
+    kh_offset_question question;
+    int hint;
+};
+
+static void note_offset(void *opaque, const rd_kafka_topic_partition_t *found)
+{
+    struct answer *answer = opaque;
+    kh_snapshot_partition *partition = find_partition(answer->snapshot, found, &answer->hint);
+
+    if (partition == NULL)
+        return;
+    if (found->err != 0 || found->offset < 0) {
+        partition->error = found->err != 0 ? found->err : RD_KAFKA_RESP_ERR__NO_OFFSET;
+        return;
+    }
+    switch (answer->question) {
+    case KH_ASK_LOW:
+        partition->low = found->offset;
+        break;
+    case KH_ASK_END:
+        partition->end = found->offset;
+        break;
+    default:
+        partition->stable = found->offset;
+        break;
+    }
+}
+
+static void note_failure(kh_snapshot *snapshot, rd_kafka_resp_err_t failed)
+{
+    for (int i = 0; i < snapshot->partition_count; i++)
+        if (snapshot->partitions[i].error == 0)
+            snapshot->partitions[i].error = failed;
+}
+
+/* All questions at once; their answers in any order. */
+static void ask_with_list_offsets(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(asker->rk);
+    rd_kafka_topic_partition_list_t *list = list_askable(snapshot, 0);
+    kh_offset_question questions[] = {KH_ASK_LOW, KH_ASK_END, KH_ASK_STABLE_END};
+    int awaited = snapshot->wants_stable ? 3 : 2;
+    int64_t until_ms = kh_clock_ms() + REQUEST_TIMEOUT_MS;
+
+    for (int i = 0; i < awaited; i++)
+        kh_library_list_offsets(asker->rk, list, &questions[i], REQUEST_TIMEOUT_MS, queue);
+    while (awaited > 0 && kh_clock_ms() < until_ms && !kh_helper_is_cancelled(helper)) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
+        struct answer answer = {.snapshot = snapshot};
+
+        if (event == NULL)
+            continue;
+        answer.question = *(kh_offset_question *)rd_kafka_event_opaque(event);
+        if (rd_kafka_event_error(event) != 0)
+            note_failure(snapshot, rd_kafka_event_error(event));
+        else
+            kh_library_visit_offsets(event, note_offset, &answer);
+        rd_kafka_event_destroy(event);
+        awaited--;
+    }
+    if (awaited > 0)
+        note_failure(snapshot, RD_KAFKA_RESP_ERR__TIMED_OUT);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_queue_destroy(queue);
+}
+
+/* rd_kafka_offsets_for_times passes -1 and -2 on as ListOffsets' end and beginning, and asks with the
+ * isolation.level of its handle. One bad partition can fail the whole call and leave -1 and no error
+ * in every element: look at what it returns first. */
+static void ask_for_times(kh_snapshot *snapshot, rd_kafka_t *rk, kh_offset_question question)
+{
+    rd_kafka_topic_partition_list_t *list = list_askable(
+        snapshot, question == KH_ASK_LOW ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END);
+    struct answer answer = {.snapshot = snapshot, .question = question};
+    rd_kafka_resp_err_t failed;
+
+    if (list->cnt > 0) {
+        failed = rd_kafka_offsets_for_times(rk, list, SLICE_MS);
+        for (int i = 0; i < list->cnt && failed == 0; i++)
+            note_offset(&answer, &list->elems[i]);
+        if (failed != 0)
+            note_failure(snapshot, failed);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* The handle that asks as read_uncommitted, below librdkafka 2.3. Its errors are those of the
+ * consumer's handle, which reports them. */
+static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error)
+{
+    char reason[512];
+    rd_kafka_conf_t *conf = kh_config_make_conf(asker->config, KH_HANDLE_QUESTION, error);
+    rd_kafka_t *rk;
+
+    if (conf == NULL)
+        return NULL;
+    rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
+    if (rk == NULL) {
+        rd_kafka_conf_destroy(conf);
+        kh_error_set_kafka(error, rd_kafka_last_error(), "cannot open a handle to ask with: %s",
+                           reason);
+    }
+    return rk;
+}
+
+/* Asks about every partition that has no error so far. */
+static void ask_ends(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_t *question_handle,
+                     kh_helper *helper)
+{
+    bool askable = false;
+
+    for (int i = 0; i < snapshot->partition_count; i++)
+        askable = askable || snapshot->partitions[i].error == 0;
+    if (!askable)
+        return;
+    if (question_handle == NULL) {
+        ask_with_list_offsets(snapshot, asker, helper);
+    } else {
+        ask_for_times(snapshot, question_handle, KH_ASK_LOW);
+        ask_for_times(snapshot, question_handle, KH_ASK_END);
+        if (snapshot->wants_stable && !kh_helper_is_cancelled(helper))
+            ask_for_times(snapshot, asker->rk, KH_ASK_STABLE_END);
+    }
+    if (!snapshot->wants_stable)
+        for (int i = 0; i < snapshot->partition_count; i++)
+            snapshot->partitions[i].stable = snapshot->partitions[i].end;
+}
+
+static bool needs_question_handle(const kh_asker *asker)
+{
+    return !kh_library_has_list_offsets() && asker->rk != NULL;
+}
+
+static void ask_once(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_t **question_handle,
+                     kh_helper *helper)
+{
+    snapshot->failed = false;
+    if (!ask_metadata(snapshot, asker) || kh_helper_is_cancelled(helper))
+        return;
+    if (snapshot->partition_count == 0)
+        return;
+    if (*question_handle == NULL && needs_question_handle(asker)) {
+        *question_handle = open_question_handle(asker, &snapshot->error);
+        snapshot->failed = *question_handle == NULL;
+    }
+    if (!snapshot->failed)
+        ask_ends(snapshot, asker, *question_handle, helper);
+}
+
+void kh_snapshot_ask(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
+{
+    rd_kafka_t *question_handle = NULL;
+
+    ask_once(snapshot, asker, &question_handle, helper);
+    if (question_handle != NULL)
+        rd_kafka_destroy(question_handle);
+}
+
+/* --- until it is complete --------------------------------------------------------------------- */
+
+enum verdict { COMPLETE, AGAIN, HOPELESS };
+
+static bool is_hopeless(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+}
+
+static enum verdict judge_topic(kh_snapshot *snapshot, const kh_snapshot_topic *topic,
+                                int64_t waited_ms)
+{
+    bool missing = topic->error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+
+    if (topic->error == 0)
+        return COMPLETE;
+    if (topic->error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        kh_error_set_kafka(&snapshot->error, topic->error,
+                           "topic %s: the broker does not allow this client to look at it; it "
+                           "needs DESCRIBE and READ on the topic",
+                           topic->name);
+    else if (missing)
+        kh_error_set_kafka(&snapshot->error, topic->error,
+                           "topic %s: the brokers know no such topic (asked for %d s); check its "
+                           "name, or create it first",
+                           topic->name, MISSING_TOPIC_MS / 1000);
+    else
+        kh_error_set_kafka(&snapshot->error, topic->error, "topic %s: %s", topic->name,
+                           rd_kafka_err2str(topic->error));
+    return is_hopeless(topic->error) || (missing && waited_ms >= MISSING_TOPIC_MS) ? HOPELESS
+                                                                                  : AGAIN;
+}
+
+static enum verdict judge_partition(kh_snapshot *snapshot, const kh_snapshot_partition *partition)
+{
+    if (partition->error == 0)
+        return COMPLETE;
+    kh_error_set_kafka(&snapshot->error, partition->error, "topic %s, partition %d: %s",
+                       snapshot->topics[partition->topic].name, (int)partition->partition,
+                       rd_kafka_err2str(partition->error));
+    return is_hopeless(partition->error) ? HOPELESS : AGAIN;
+}
+
+static enum verdict judge(kh_snapshot *snapshot, int64_t waited_ms)
+{
+    enum verdict worst = COMPLETE;
+
+    if (snapshot->failed)
+        return AGAIN;
+    for (int i = 0; i < snapshot->topic_count && worst != HOPELESS; i++) {
+        enum verdict verdict = judge_topic(snapshot, &snapshot->topics[i], waited_ms);
+
+        worst = verdict > worst ? verdict : worst;
+    }
+    for (int i = 0; i < snapshot->partition_count && worst == COMPLETE; i++)
+        worst = judge_partition(snapshot, &snapshot->partitions[i]);
+    return worst;
+}
+
+void kh_snapshot_take(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
+{
+    int64_t timeout_ms = kh_config_settings(asker->config)->start_timeout_ms;
+    int64_t began_ms = kh_clock_ms();
+    int pause_ms = RETRY_FIRST_MS;
+    rd_kafka_t *question_handle = NULL;
+    enum verdict verdict;
+
+    for (;;) {
+        int64_t waited_ms;
+
+        ask_once(snapshot, asker, &question_handle, helper);
+        waited_ms = kh_clock_ms() - began_ms;
+        verdict = judge(snapshot, waited_ms);
+        if (verdict != AGAIN || waited_ms >= timeout_ms || !kh_helper_sleep(helper, pause_ms))
+            break;
+        pause_ms = pause_ms * 2 < RETRY_MAX_MS ? pause_ms * 2 : RETRY_MAX_MS;
+    }
+    snapshot->failed = verdict != COMPLETE;
+    if (question_handle != NULL)
+        rd_kafka_destroy(question_handle);
+}

@@ -1,0 +1,74 @@
+/*
+ * kh_snapshot: where history ends. Asks the brokers for the first offset, the end and the stable end
+ * of partitions, in as few requests as there are leaders.
+ *
+ * The calls block, so they run on the helper thread, in slices of at most a second. A snapshot is a
+ * plain value that the caller owns and frees; it goes to the helper and comes back with the answer.
+ *
+ * The end is the high watermark, whatever isolation.level the consumer reads with: a transaction that
+ * was open at the start was there at the start. librdkafka from 2.3 asks both with one handle; below,
+ * a handle of its own is opened for the question and closed after it.
+ */
+#ifndef KH_SNAPSHOT_H
+#define KH_SNAPSHOT_H
+
+#include "config.h"
+#include "error.h"
+#include "helper.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#pragma GCC visibility push(hidden)
+
+typedef struct kh_snapshot_partition {
+    int topic; /* index into topics */
+    int32_t partition;
+    rd_kafka_resp_err_t error; /* why there is no answer for it */
+    int64_t low;
+    int64_t end;    /* the high watermark */
+    int64_t stable; /* where read_committed ends; `end` unless asked for */
+} kh_snapshot_partition;
+
+typedef struct kh_snapshot_topic {
+    const char *name;          /* the config's */
+    rd_kafka_resp_err_t error; /* of its metadata */
+    int32_t partition_count;   /* what the brokers say; 0 until asked */
+    int32_t known_count;       /* partitions below this number are no news: not asked for */
+} kh_snapshot_topic;
+
+typedef struct kh_snapshot {
+    kh_snapshot_topic *topics;
+    int topic_count;
+    kh_snapshot_partition *partitions;
+    int partition_count;
+    bool wants_stable;
+    bool failed;
+    kh_error error; /* when failed */
+} kh_snapshot;
+
+/* What the questions are asked with. The handle is the consumer's; it outlives the helper. */
+typedef struct kh_asker {
+    const kh_config *config;
+    rd_kafka_t *rk;
+} kh_asker;
+
+/* An empty snapshot of the configured topics; false: out of memory. */
+bool kh_snapshot_init(kh_snapshot *snapshot, const kh_config *config);
+void kh_snapshot_clear(kh_snapshot *snapshot);
+
+/* Adds a partition to ask about; false: out of memory. */
+bool kh_snapshot_add(kh_snapshot *snapshot, int topic, int32_t partition);
+
+/* Asks until every partition of every topic has an answer, with fresh metadata before each try.
+ * Fails at the first answer that no retry can change (authorisation), after 10 s without a topic,
+ * after start_timeout otherwise. */
+void kh_snapshot_take(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper);
+
+/* Asks once: metadata of all topics, the ends of the partitions that were added, and of those that
+ * came with number known_count and above, which it adds itself. Fails only as a whole when there is
+ * no metadata; what a partition has no answer for stands in its error. */
+void kh_snapshot_ask(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper);
+
+#pragma GCC visibility pop
+#endif
