@@ -16,7 +16,8 @@ struct kh_handles {
     rd_kafka_topic_t **topics; /* keep the topics known to the handle: metadata is asked for these */
     size_t topic_count;
     kh_helper *helper;
-    kh_listener listener; /* opaque NULL: closing, nobody listens */
+    kh_listener listener;
+    atomic_bool listening; /* until the end begins */
 
     rd_kafka_topic_partition_list_t *assigned;
     void (*free_job)(void *job);
@@ -29,20 +30,18 @@ struct kh_handles {
 
 static void error_cb(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
-    const kh_listener *listener = &((kh_handles *)opaque)->listener;
+    kh_handles *handles = opaque;
 
     (void)rk;
-    if (listener->opaque != NULL)
-        listener->on_error(listener->opaque, (rd_kafka_resp_err_t)code, reason);
+    if (atomic_load(&handles->listening))
+        handles->listener.on_error(handles->listener.opaque, (rd_kafka_resp_err_t)code, reason);
 }
 
-/* Logs that librdkafka made before the queue was set, or while it closes, find nobody: rk's opaque is
- * looked at, never the environment. */
 static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
-    const kh_handles *handles = rd_kafka_opaque(rk);
+    kh_handles *handles = rd_kafka_opaque(rk);
 
-    if (handles != NULL && handles->listener.opaque != NULL)
+    if (handles != NULL && atomic_load(&handles->listening))
         handles->listener.on_log(handles->listener.opaque, level, facility, text);
 }
 
@@ -73,8 +72,7 @@ static bool open_queue(kh_handles *handles, kh_error *error)
     rd_kafka_resp_err_t failed = rd_kafka_poll_set_consumer(handles->rk);
 
     if (failed == RD_KAFKA_RESP_ERR_NO_ERROR)
-        failed = rd_kafka_set_log_queue(handles->rk, NULL) != NULL ? RD_KAFKA_RESP_ERR__FAIL
-                                                                   : RD_KAFKA_RESP_ERR_NO_ERROR;
+        failed = rd_kafka_set_log_queue(handles->rk, NULL);
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
         kh_error_set_kafka(error, failed, "cannot set up the consumer's queue: %s",
                            rd_kafka_err2str(failed));
@@ -120,6 +118,7 @@ kh_handles *kh_handles_open(kh_config *config, const kh_listener *listener, kh_e
     handles->listener = *listener;
     handles->wakeup = (kh_wakeup){.read_fd = -1, .write_fd = -1};
     atomic_init(&handles->references, 1);
+    atomic_init(&handles->listening, true);
     pthread_mutex_init(&handles->lock, NULL);
     kh_cond_init(&handles->ended_changed);
     handles->helper = kh_helper_new(&handles->wakeup);
@@ -241,7 +240,7 @@ bool kh_handles_close(kh_handles *handles, rd_kafka_topic_partition_list_t *assi
 {
     pthread_t closer;
 
-    handles->listener.opaque = NULL;
+    atomic_store(&handles->listening, false);
     handles->assigned = assigned;
     handles->free_job = free_job;
     if (handles->queue != NULL)

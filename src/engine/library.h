@@ -19,6 +19,9 @@ bool kh_library_position_is_exact(void);
  * partitions' own queues are emptied first? */
 bool kh_library_must_drain_partitions(void);
 
+/* RD_KAFKA_RESP_ERR__LOG_TRUNCATION of 2.1 and newer: a leader's epoch shows that the log was cut. */
+enum { KH_LOG_TRUNCATION = -139 };
+
 /* Does the property exist? Asked of librdkafka itself. */
 bool kh_library_has_property(const char *name);
 

@@ -1,0 +1,1337 @@
+/*
+ * The way of the data:
+ *
+ *     librdkafka's queue --pull--> raw[] --sort--> batch[] --host--> handled
+ *                                    |               |                  |
+ *                                    +-- errors, end-of-partition       |
+ *                                    v               v                  v
+ *                                 kh_catchup: MESSAGE, EOF, HANDLED ... -> what to do (act)
+ *
+ * raw[] is what one pull of the queue gave, in order. It is sorted message by message: an event (an
+ * error, an end-of-partition) is only looked at when everything before it has been handled, so it ends
+ * the batch; so does a message that may be the last of the history, and one that shows that there is
+ * no more history stands at the head of a batch of its own. That is what makes the signal exact.
+ */
+#include "consumer.h"
+#include "catchup.h"
+#include "clock.h"
+#include "handles.h"
+#include "library.h"
+#include "snapshot.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A fetcher that must be woken by hand (librdkafka < 2.2) is woken this often at the most. */
+#define POKE_MS 2
+#define RATE_WINDOW_MS 500
+#define RETRY_HELPER_MS 100
+/* After a hint that a topic may be gone, and never more often than that. */
+#define REFRESH_SOON_MS 1000
+
+struct place { /* a partition of a topic */
+    int topic;
+    int32_t partition;
+    int64_t next;  /* offsets below were handed out, or lie before the start */
+    int64_t eof;   /* the end that the reader last stood at; -1: none */
+    bool parked;   /* read to T, and nothing beyond is wanted yet */
+    bool gone;     /* its topic was deleted, and that was reported */
+    bool ask;      /* its end is to be asked for */
+};
+
+struct topic {
+    const char *name;
+    const rd_kafka_topic_t *rkt; /* as its messages name it; NULL: none came yet */
+    int *places;                 /* by partition */
+    int place_count;
+};
+
+enum phase { PHASE_NEW, PHASE_STARTING, PHASE_READING };
+
+enum job_kind { JOB_START, JOB_ASK };
+
+struct job {
+    enum job_kind kind;
+    bool abandoned; /* the start failed meanwhile: nobody wants its answer */
+    kh_asker asker;
+    kh_snapshot snapshot;
+};
+
+struct kh_consumer {
+    kh_handles *handles; /* NULL after close; the parts below are its own */
+    const kh_settings *settings;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    kh_helper *helper;
+    kh_handles *closed_handles; /* after close, for the wake-up fd */
+    kh_latch *latch;
+    kh_catchup *catchup;
+    kh_reports reports;
+
+    enum phase phase;
+    kh_error error;
+    char last_words[512];  /* librdkafka's last error while starting */
+    bool has_error;        /* to be told by this step */
+    bool is_hopeless;      /* and by every later one */
+    bool has_failed;       /* told; not read on since */
+
+    struct topic *topics;
+    struct place *places;
+    int place_count;
+    int parked_count;
+    int ask_count;
+
+    rd_kafka_message_t **raw; /* pulled, in order; NULL: dropped */
+    int raw_at, raw_count;
+    rd_kafka_message_t **batch; /* handed out */
+    int *batch_places;
+    int batch_at, batch_count;
+
+    const rd_kafka_topic_t *last_rkt; /* messages come in runs of one partition */
+    int32_t last_partition;
+    int last_place;
+
+    int64_t began_ms;       /* -1: reading has not begun */
+    int64_t caught_up_ms;   /* -1: not yet */
+    int64_t waiting_ms;     /* since when there is nothing to do; -1: there is */
+    int64_t waited_ms;      /* in all */
+    int64_t refresh_at_ms;  /* when to ask for the topics' metadata */
+    int64_t poked_ms;
+    bool owes_poke;
+
+    kh_progress totals; /* its counters */
+    int64_t rate_at_ms;
+    int64_t rate_messages;
+    int64_t rate_offsets;
+};
+
+/* --- small things ----------------------------------------------------------------------------- */
+
+static const kh_report no_place = {
+    .partition = -1, .offset = -1, .to = -1, .target = -1, .end = -1};
+
+static kh_report report_at(const kh_consumer *c, int index, const char *name)
+{
+    kh_report report = no_place;
+
+    report.name = name;
+    if (index >= 0) {
+        report.topic = c->topics[c->places[index].topic].name;
+        report.partition = c->places[index].partition;
+    }
+    return report;
+}
+
+static const char *topic_of(const kh_consumer *c, int index)
+{
+    return c->topics[c->places[index].topic].name;
+}
+
+static bool has_raw(const kh_consumer *c)
+{
+    return c->raw_at < c->raw_count;
+}
+
+static bool has_batch(const kh_consumer *c)
+{
+    return c->batch_at < c->batch_count;
+}
+
+/* Reading ends with the error in c->error: the latch is released with it. */
+static void tell_failure(kh_consumer *c)
+{
+    c->has_error = true;
+    c->has_failed = true;
+    kh_latch_fail(c->latch, c->error.name, c->error.text);
+}
+
+static void want_answer(kh_consumer *c, int index)
+{
+    if (!c->places[index].ask)
+        c->ask_count++;
+    c->places[index].ask = true;
+}
+
+/* --- callbacks of librdkafka, from inside a pull ------------------------------------------------ */
+
+static bool is_access_error(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
+           code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+}
+
+/* The start is over, failed: the next step takes a new one. */
+static void fail_start(kh_consumer *c)
+{
+    c->phase = PHASE_NEW;
+    kh_helper_cancel(c->helper);
+    tell_failure(c);
+}
+
+static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *reason)
+{
+    kh_consumer *c = opaque;
+    char fatal[512];
+
+    if (code == RD_KAFKA_RESP_ERR__FATAL) {
+        code = rd_kafka_fatal_error(c->rk, fatal, sizeof fatal);
+        kh_error_set_kafka(&c->error, code, "librdkafka has given up: %s; make a new consumer",
+                           fatal);
+        c->is_hopeless = true;
+        tell_failure(c);
+        return;
+    }
+    /* A group that is none: reading without one needs no permission for it. */
+    if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+        return;
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        snprintf(c->last_words, sizeof c->last_words, "%s", reason);
+    if (c->phase == PHASE_STARTING && is_access_error(code)) {
+        kh_error_set_kafka(&c->error, code, "no access to the brokers at %s: %s",
+                           c->settings->addresses, reason);
+        fail_start(c);
+        return;
+    }
+    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+        code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+        int64_t soon_ms = kh_clock_ms() + REFRESH_SOON_MS;
+
+        if (soon_ms < c->refresh_at_ms)
+            c->refresh_at_ms = soon_ms;
+    }
+    kh_reports_add_error(&c->reports, code, reason, NULL, -1, kh_clock_ms());
+}
+
+static void on_log(void *opaque, int level, const char *facility, const char *text)
+{
+    kh_consumer *c = opaque;
+    kh_report report = no_place;
+    union {
+        const char *given;
+        char *kept;
+    } copied = {.given = facility}; /* kh_reports_add copies it */
+
+    report.kind = KH_REPORT_LOG;
+    report.level = level;
+    report.facility = copied.kept;
+    kh_reports_add(&c->reports, &report, "%s", text);
+}
+
+/* --- assigning -------------------------------------------------------------------------------- */
+
+static void report_failed_call(kh_consumer *c, int index, const char *what,
+                               rd_kafka_resp_err_t code)
+{
+    char text[256];
+
+    snprintf(text, sizeof text, "%s: %s", what, rd_kafka_err2str(code));
+    kh_reports_add_error(&c->reports, code, text, topic_of(c, index), c->places[index].partition,
+                         kh_clock_ms());
+}
+
+static void check_call(kh_consumer *c, int index, const char *what, rd_kafka_error_t *failed)
+{
+    if (failed == NULL)
+        return;
+    report_failed_call(c, index, what, rd_kafka_error_code(failed));
+    rd_kafka_error_destroy(failed);
+}
+
+static rd_kafka_topic_partition_list_t *list_place(const kh_consumer *c, int index)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+    rd_kafka_topic_partition_list_add(list, topic_of(c, index), c->places[index].partition)->offset =
+        c->places[index].next;
+    return list;
+}
+
+static void start_fetching(kh_consumer *c, int index)
+{
+    rd_kafka_topic_partition_list_t *list = list_place(c, index);
+
+    check_call(c, index, "cannot read the partition", rd_kafka_incremental_assign(c->rk, list));
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void stop_fetching(kh_consumer *c, int index)
+{
+    rd_kafka_topic_partition_list_t *list = list_place(c, index);
+
+    check_call(c, index, "cannot leave the partition", rd_kafka_incremental_unassign(c->rk, list));
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static int place_of(kh_consumer *c, const rd_kafka_message_t *message);
+
+static void drop_raw(kh_consumer *c, int index)
+{
+    for (int i = c->raw_at; i < c->raw_count; i++) {
+        rd_kafka_message_t *message = c->raw[i];
+
+        if (message != NULL && message->rkt != NULL && place_of(c, message) == index) {
+            rd_kafka_message_destroy(message);
+            c->raw[i] = NULL;
+        }
+    }
+}
+
+/* Not rd_kafka_seek: a partition whose position was refused is not being fetched, and can only be
+ * assigned anew. */
+static void read_from(kh_consumer *c, int index, int64_t offset)
+{
+    struct place *place = &c->places[index];
+
+    drop_raw(c, index);
+    place->next = offset;
+    place->eof = -1;
+    if (place->parked)
+        return;
+    stop_fetching(c, index);
+    start_fetching(c, index);
+}
+
+/* --- carrying out decisions ------------------------------------------------------------------- */
+
+static void tell_caught_up(kh_consumer *c)
+{
+    kh_report report = report_at(c, -1, "caught_up");
+
+    c->caught_up_ms = kh_clock_ms();
+    kh_latch_catch_up(c->latch);
+    kh_reports_add(&c->reports, &report,
+                   "caught up: %lld messages in %.3f s, %lld skipped, %lld gaps, %lld truncated",
+                   (long long)c->totals.messages, (double)(c->caught_up_ms - c->began_ms) / 1000,
+                   (long long)c->totals.skipped, (long long)c->totals.gaps,
+                   (long long)c->totals.truncated);
+}
+
+static void tell_gap(kh_consumer *c, const kh_action *action)
+{
+    kh_report report = report_at(c, action->partition, "gap");
+
+    report.offset = action->offset;
+    report.to = action->to;
+    c->totals.gaps++;
+    kh_reports_add(&c->reports, &report,
+                   "%s[%d]: offsets %lld to %lld were deleted before they could be read; reading "
+                   "goes on at %lld",
+                   report.topic, (int)report.partition, (long long)action->offset,
+                   (long long)action->to - 1, (long long)action->to);
+}
+
+static void describe_truncation(const kh_consumer *c, const kh_action *action, char *text,
+                                size_t size)
+{
+    int partition = (int)c->places[action->partition].partition;
+
+    if (action->gone)
+        snprintf(text, size, "%s[%d]: the topic was deleted while it was being read (at offset %lld)",
+                 topic_of(c, action->partition), partition, (long long)action->offset);
+    else
+        snprintf(text, size,
+                 "%s[%d]: the log ends at %lld now; it ended at %lld when reading began, and was "
+                 "read up to %lld. Records were lost, or the topic was deleted and made anew",
+                 topic_of(c, action->partition), partition, (long long)action->end,
+                 (long long)action->target, (long long)action->offset);
+}
+
+static void tell_truncation(kh_consumer *c, const kh_action *action)
+{
+    kh_report report = report_at(c, action->partition, "truncated");
+    char text[512];
+
+    report.offset = action->offset;
+    report.target = action->target;
+    report.end = action->end;
+    c->totals.truncated++;
+    c->places[action->partition].gone = action->gone;
+    describe_truncation(c, action, text, sizeof text);
+    kh_reports_add(&c->reports, &report, "%s", text);
+    if (c->settings->continue_after_truncation)
+        return;
+    kh_error_set(&c->error, "TRUNCATED",
+                 "%s; make a new consumer, with empty state (or on_truncation = \"continue\")",
+                 text);
+    c->is_hopeless = true;
+    tell_failure(c);
+}
+
+static void tell_stall(kh_consumer *c, const kh_action *action)
+{
+    static const char *const causes[] = {
+        [KH_STALL_UNKNOWN] = "unknown",
+        [KH_STALL_OPEN_TRANSACTION] = "open transaction",
+        [KH_STALL_TRUNCATED] = "truncated",
+        [KH_STALL_TOPIC_DELETED] = "topic deleted",
+        [KH_STALL_NO_LEADER] = "no leader",
+        [KH_STALL_LAGGING_FOLLOWER] = "lagging follower",
+    };
+    kh_report report = report_at(c, action->partition, "stalled");
+
+    report.offset = action->offset;
+    report.target = action->target;
+    report.end = action->end;
+    report.cause = causes[action->cause];
+    kh_reports_add(&c->reports, &report, "%s[%d]: no progress at offset %lld of %lld: %s",
+                   report.topic, (int)report.partition, (long long)action->offset,
+                   (long long)action->target, report.cause);
+}
+
+static void act(void *opaque, const kh_action *action)
+{
+    kh_consumer *c = opaque;
+    kh_report report;
+
+    switch (action->type) {
+    case KH_ACTION_PARTITION_CAUGHT_UP:
+        report = report_at(c, action->partition, "partition_caught_up");
+        report.target = kh_catchup_get(c->catchup, action->partition).target;
+        kh_reports_add(&c->reports, &report, "%s[%d]: caught up with offset %lld", report.topic,
+                       (int)report.partition, (long long)report.target);
+        break;
+    case KH_ACTION_CAUGHT_UP:
+        tell_caught_up(c);
+        break;
+    case KH_ACTION_ASK_END:
+        want_answer(c, action->partition);
+        break;
+    case KH_ACTION_READ_FROM:
+        read_from(c, action->partition, action->offset);
+        break;
+    case KH_ACTION_GAP:
+        tell_gap(c, action);
+        break;
+    case KH_ACTION_TRUNCATED:
+        tell_truncation(c, action);
+        break;
+    case KH_ACTION_STALLED:
+        tell_stall(c, action);
+        break;
+    }
+}
+
+static void feed(kh_consumer *c, const kh_event *event)
+{
+    kh_catchup_apply(c->catchup, event, act, c);
+}
+
+static void feed_offset(kh_consumer *c, kh_event_type type, int index, int64_t offset)
+{
+    feed(c, &(kh_event){.type = type, .partition = index, .offset = offset});
+}
+
+/* --- the helper's jobs -------------------------------------------------------------------------- */
+
+static void free_job(void *opaque)
+{
+    struct job *job = opaque;
+
+    kh_snapshot_clear(&job->snapshot);
+    free(job);
+}
+
+static void do_job(kh_helper *helper, void *opaque)
+{
+    struct job *job = opaque;
+
+    if (job->kind == JOB_START)
+        kh_snapshot_take(&job->snapshot, &job->asker, helper);
+    else
+        kh_snapshot_ask(&job->snapshot, &job->asker, helper);
+}
+
+static struct job *make_job(kh_consumer *c, enum job_kind kind)
+{
+    struct job *job = calloc(1, sizeof *job);
+
+    if (job == NULL)
+        return NULL;
+    job->kind = kind;
+    job->asker = (kh_asker){.config = kh_handles_config(c->handles), .rk = c->rk};
+    if (kh_snapshot_init(&job->snapshot, job->asker.config))
+        return job;
+    free(job);
+    return NULL;
+}
+
+/* A helper that is still busy, or a thread that cannot be had: the next step tries again. */
+static bool start_job(kh_consumer *c, struct job *job)
+{
+    if (job != NULL && kh_helper_start(c->helper, do_job, job))
+        return true;
+    if (job != NULL)
+        free_job(job);
+    return false;
+}
+
+static void start_reading(kh_consumer *c)
+{
+    if (kh_helper_is_busy(c->helper) || !start_job(c, make_job(c, JOB_START)))
+        return;
+    c->phase = PHASE_STARTING;
+    c->last_words[0] = '\0';
+    if (c->began_ms < 0)
+        c->began_ms = kh_clock_ms();
+}
+
+static struct job *make_question(kh_consumer *c)
+{
+    struct job *job = make_job(c, JOB_ASK);
+
+    if (job == NULL)
+        return NULL;
+    job->snapshot.wants_stable = !c->settings->reads_uncommitted;
+    for (int i = 0; i < job->snapshot.topic_count; i++)
+        job->snapshot.topics[i].known_count = c->topics[i].place_count;
+    for (int i = 0; i < c->place_count; i++)
+        if (c->places[i].ask &&
+            !kh_snapshot_add(&job->snapshot, c->places[i].topic, c->places[i].partition)) {
+            free_job(job);
+            return NULL;
+        }
+    return job;
+}
+
+static void ask_if_due(kh_consumer *c, int64_t now_ms)
+{
+    if (c->phase != PHASE_READING || kh_helper_is_busy(c->helper) ||
+        (c->ask_count == 0 && now_ms < c->refresh_at_ms))
+        return;
+    if (!start_job(c, make_question(c)))
+        return;
+    for (int i = 0; i < c->place_count && c->ask_count > 0; i++)
+        c->places[i].ask = false;
+    c->ask_count = 0;
+    c->refresh_at_ms = c->settings->metadata_refresh_ms == INT64_MAX
+                           ? INT64_MAX
+                           : now_ms + c->settings->metadata_refresh_ms;
+}
+
+/* --- answers ------------------------------------------------------------------------------------ */
+
+static bool grow_places(kh_consumer *c, struct topic *topic, int32_t count, int room)
+{
+    int *numbers = realloc(topic->places, (size_t)(count > 0 ? count : 1) * sizeof *numbers);
+    struct place *places;
+
+    if (numbers == NULL)
+        return false;
+    topic->places = numbers;
+    places = realloc(c->places, (size_t)room * sizeof *places);
+    if (places == NULL)
+        return false;
+    c->places = places;
+    return kh_catchup_reserve(c->catchup, room);
+}
+
+/* Makes room for the partitions below `count` of a topic; false: out of memory. */
+static bool add_places(kh_consumer *c, int topic_index, int32_t count)
+{
+    struct topic *topic = &c->topics[topic_index];
+
+    if (count <= topic->place_count)
+        return true;
+    if (!grow_places(c, topic, count, c->place_count + count - topic->place_count))
+        return false;
+    while (topic->place_count < count) {
+        c->places[c->place_count] =
+            (struct place){.topic = topic_index, .partition = topic->place_count, .eof = -1};
+        topic->places[topic->place_count++] = c->place_count++;
+    }
+    return true;
+}
+
+static int place_at(const kh_consumer *c, int topic, int32_t partition)
+{
+    if (partition < 0 || partition >= c->topics[topic].place_count)
+        return -1;
+    return c->topics[topic].places[partition];
+}
+
+static void tell_start_failure(kh_consumer *c, const kh_snapshot *snapshot)
+{
+    bool nobody = strcmp(snapshot->error.name, "_TRANSPORT") == 0 ||
+                  strcmp(snapshot->error.name, "_TIMED_OUT") == 0;
+
+    c->error = snapshot->error;
+    if (nobody)
+        kh_error_set(&c->error, snapshot->error.name,
+                     "no broker of %s answered within %.3g s; check the addresses and that the "
+                     "brokers run%s%s",
+                     c->settings->addresses, (double)c->settings->start_timeout_ms / 1000,
+                     c->last_words[0] != '\0' ? "; last: " : "", c->last_words);
+    fail_start(c);
+}
+
+static rd_kafka_topic_partition_list_t *list_places(const kh_consumer *c)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(c->place_count);
+
+    for (int i = 0; i < c->place_count; i++)
+        rd_kafka_topic_partition_list_add(list, topic_of(c, i), c->places[i].partition)->offset =
+            c->places[i].next;
+    return list;
+}
+
+/* Absolute offsets: the first message comes in milliseconds, not after half a second. */
+static bool assign_all(kh_consumer *c)
+{
+    rd_kafka_topic_partition_list_t *list = list_places(c);
+    rd_kafka_resp_err_t failed = rd_kafka_assign(c->rk, list);
+
+    rd_kafka_topic_partition_list_destroy(list);
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
+        kh_error_set_kafka(&c->error, failed, "cannot read the partitions: %s",
+                           rd_kafka_err2str(failed));
+    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void tell_snapshot(kh_consumer *c)
+{
+    kh_report report = report_at(c, -1, "snapshot");
+    kh_progress progress = kh_consumer_progress(c);
+
+    kh_reports_add(&c->reports, &report,
+                   "history: %lld offsets in %d partitions of %zu topics",
+                   (long long)progress.offsets_total, c->place_count, c->settings->topic_count);
+}
+
+static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
+{
+    for (int i = 0; i < snapshot->topic_count; i++)
+        if (!add_places(c, i, snapshot->topics[i].partition_count))
+            return false;
+    return true;
+}
+
+static void assign_place(kh_consumer *c, const kh_snapshot_partition *found)
+{
+    int index = place_at(c, found->topic, found->partition);
+
+    c->places[index].next = found->low;
+    feed(c, &(kh_event){.type = KH_EVENT_SNAPSHOT,
+                        .partition = index,
+                        .low = found->low,
+                        .target = found->end});
+}
+
+static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
+{
+    if (snapshot->failed) {
+        tell_start_failure(c, snapshot);
+        return;
+    }
+    if (!take_places(c, snapshot)) {
+        kh_error_set_errno(&c->error, ENOMEM, "cannot keep the partitions");
+        fail_start(c);
+        return;
+    }
+    for (int i = 0; i < snapshot->partition_count; i++)
+        assign_place(c, &snapshot->partitions[i]);
+    if (!assign_all(c)) {
+        fail_start(c);
+        return;
+    }
+    c->phase = PHASE_READING;
+    c->refresh_at_ms = c->settings->metadata_refresh_ms == INT64_MAX
+                           ? INT64_MAX
+                           : kh_clock_ms() + c->settings->metadata_refresh_ms;
+    for (int i = 0; i < c->place_count; i++)
+        feed_offset(c, KH_EVENT_ASSIGN, i, c->places[i].next);
+    tell_snapshot(c);
+    feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
+}
+
+/* A partition that came after the snapshot: read from its beginning, no part of the history. */
+static void add_partition(kh_consumer *c, const kh_snapshot_partition *found)
+{
+    kh_report report;
+    int index;
+
+    if (!add_places(c, found->topic, found->partition + 1))
+        return;
+    index = place_at(c, found->topic, found->partition);
+    c->places[index].next = found->low;
+    feed_offset(c, KH_EVENT_ASSIGN, index, found->low);
+    start_fetching(c, index);
+    report = report_at(c, index, "partition_added");
+    report.offset = found->low;
+    kh_reports_add(&c->reports, &report, "%s[%d]: added; reading it from offset %lld", report.topic,
+                   (int)report.partition, (long long)found->low);
+}
+
+static void on_end_unknown(kh_consumer *c, int index, rd_kafka_resp_err_t error, int64_t now_ms)
+{
+    bool gone = error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    bool no_leader = error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+                     error == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+
+    if (gone && c->places[index].gone)
+        return;
+    feed(c, &(kh_event){.type = KH_EVENT_ERROR,
+                        .partition = index,
+                        .error = gone        ? KH_ASK_GONE
+                                 : no_leader ? KH_ASK_NO_LEADER
+                                             : KH_ASK_FAILED,
+                        .now_ms = now_ms});
+}
+
+static void on_answer(kh_consumer *c, const kh_snapshot_partition *found, int64_t now_ms)
+{
+    int index = place_at(c, found->topic, found->partition);
+
+    if (index < 0) {
+        if (found->error == 0)
+            add_partition(c, found);
+        return;
+    }
+    if (found->error != 0) {
+        on_end_unknown(c, index, found->error, now_ms);
+        return;
+    }
+    feed(c, &(kh_event){.type = KH_EVENT_END_IS,
+                        .partition = index,
+                        .low = found->low,
+                        .end = found->end,
+                        .stable = found->stable,
+                        .now_ms = now_ms});
+}
+
+/* A topic that its brokers no longer know: all its partitions, asked about or not. */
+static void on_missing_topic(kh_consumer *c, int topic_index, int64_t now_ms)
+{
+    for (int i = 0; i < c->topics[topic_index].place_count; i++)
+        on_end_unknown(c, c->topics[topic_index].places[i],
+                       RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, now_ms);
+}
+
+static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
+{
+    int64_t now_ms = kh_clock_ms();
+
+    for (int i = 0; i < snapshot->topic_count && !snapshot->failed; i++)
+        if (snapshot->topics[i].error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            on_missing_topic(c, i, now_ms);
+    for (int i = 0; i < snapshot->partition_count; i++) {
+        const kh_snapshot_partition *found = &snapshot->partitions[i];
+
+        if (snapshot->failed)
+            on_end_unknown(c, place_at(c, found->topic, found->partition),
+                           RD_KAFKA_RESP_ERR__TRANSPORT, now_ms);
+        else if (snapshot->topics[found->topic].error != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            on_answer(c, found, now_ms);
+    }
+}
+
+static void take_answer(kh_consumer *c)
+{
+    struct job *job = kh_helper_take(c->helper);
+
+    if (job == NULL)
+        return;
+    /* Answers to a start that has failed meanwhile have nobody left to ask. */
+    if (job->kind == JOB_START && c->phase == PHASE_STARTING)
+        on_started(c, &job->snapshot);
+    else if (job->kind == JOB_ASK)
+        on_asked(c, &job->snapshot);
+    free_job(job);
+}
+
+/* --- messages ----------------------------------------------------------------------------------- */
+
+static int find_place(kh_consumer *c, const rd_kafka_message_t *message)
+{
+    size_t count = c->settings->topic_count;
+
+    for (size_t i = 0; i < count; i++)
+        if (c->topics[i].rkt == message->rkt)
+            return place_at(c, (int)i, message->partition);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(c->topics[i].name, rd_kafka_topic_name(message->rkt)) == 0) {
+            c->topics[i].rkt = message->rkt;
+            return place_at(c, (int)i, message->partition);
+        }
+    return -1;
+}
+
+static int place_of(kh_consumer *c, const rd_kafka_message_t *message)
+{
+    if (message->rkt != c->last_rkt || message->partition != c->last_partition) {
+        c->last_rkt = message->rkt;
+        c->last_partition = message->partition;
+        c->last_place = find_place(c, message);
+    }
+    return c->last_place;
+}
+
+/* Everything below T is with the host; what follows is not wanted before a step asks for it. Reading
+ * stops there, so that nothing needs to be kept, and starts there again. */
+static void park(kh_consumer *c, int index, int64_t offset)
+{
+    c->places[index].next = offset;
+    c->places[index].parked = true;
+    c->parked_count++;
+    stop_fetching(c, index);
+    drop_raw(c, index);
+}
+
+static void unpark_all(kh_consumer *c)
+{
+    for (int i = 0; i < c->place_count && c->parked_count > 0; i++) {
+        if (!c->places[i].parked)
+            continue;
+        c->places[i].parked = false;
+        c->parked_count--;
+        start_fetching(c, i);
+    }
+}
+
+static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message_t *message)
+{
+    struct place *place = &c->places[index];
+
+    switch ((int)message->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        place->eof = message->offset;
+        feed_offset(c, KH_EVENT_EOF, index, message->offset);
+        return;
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+    case KH_LOG_TRUNCATION:
+        feed_offset(c, KH_EVENT_RESET, index, 0);
+        return;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        kh_error_set_kafka(&c->error, message->err,
+                           "topic %s: the broker does not allow this client to read it; it needs "
+                           "READ on the topic",
+                           topic_of(c, index));
+        tell_failure(c);
+        return;
+    default:
+        kh_reports_add_error(&c->reports, message->err, rd_kafka_message_errstr(message),
+                             topic_of(c, index), place->partition, kh_clock_ms());
+    }
+}
+
+static void on_message_error(kh_consumer *c, const rd_kafka_message_t *message)
+{
+    int index = message->rkt != NULL ? place_of(c, message) : -1;
+
+    if (index >= 0 && !c->places[index].parked)
+        on_partition_error(c, index, message);
+    else if (index < 0)
+        on_error(c, message->err, rd_kafka_message_errstr(message));
+}
+
+/* Hands a message out, unless it is out of date. False: it must wait for a later step. */
+static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t *message,
+                         bool *ends_batch)
+{
+    int index = place_of(c, message);
+    struct place *place = index >= 0 ? &c->places[index] : NULL;
+    bool crossing;
+
+    if (place == NULL || place->parked || message->offset < place->next) {
+        rd_kafka_message_destroy(message);
+        return true;
+    }
+    crossing = kh_catchup_is_crossing(c->catchup, index, message->offset);
+    if (crossing && c->batch_count > 0 &&
+        message->offset >= kh_catchup_get(c->catchup, index).target)
+        return false;
+    feed_offset(c, KH_EVENT_MESSAGE, index, message->offset);
+    if (how->stop_at_caught_up) {
+        kh_catchup_partition p = kh_catchup_get(c->catchup, index);
+
+        if (kh_catchup_is_caught_up(c->catchup))
+            return false;
+        if (!p.has_target || message->offset >= p.target) {
+            park(c, index, message->offset);
+            rd_kafka_message_destroy(message);
+            return true;
+        }
+    }
+    place->next = message->offset + 1;
+    c->batch[c->batch_count] = message;
+    c->batch_places[c->batch_count++] = index;
+    *ends_batch = crossing;
+    return true;
+}
+
+static void fill_batch(kh_consumer *c, const kh_step *how)
+{
+    bool ends_batch = false;
+
+    while (has_raw(c) && c->batch_count < how->max && !ends_batch && !c->has_error) {
+        rd_kafka_message_t *message = c->raw[c->raw_at];
+
+        if (message == NULL) {
+            c->raw_at++;
+            continue;
+        }
+        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            if (c->batch_count > 0)
+                return;
+            c->raw[c->raw_at++] = NULL;
+            on_message_error(c, message);
+            rd_kafka_message_destroy(message);
+            continue;
+        }
+        /* Out of raw before it is sorted: parking drops what raw holds of its partition. */
+        c->raw[c->raw_at++] = NULL;
+        if (!sort_message(c, how, message, &ends_batch)) {
+            c->raw[--c->raw_at] = message;
+            return;
+        }
+    }
+}
+
+static void free_batch(kh_consumer *c)
+{
+    for (int i = 0; i < c->batch_count; i++)
+        rd_kafka_message_destroy(c->batch[i]);
+    c->batch_at = 0;
+    c->batch_count = 0;
+}
+
+/* Everything that was queued has been pulled and handled: the position tells of control records
+ * behind the last message, half a second before end-of-partition would. */
+static void look_at_positions(kh_consumer *c)
+{
+    rd_kafka_topic_partition_list_t *list;
+
+    if (!kh_library_position_is_exact() || kh_catchup_pending_count(c->catchup) == 0)
+        return;
+    list = rd_kafka_topic_partition_list_new(kh_catchup_pending_count(c->catchup));
+    for (int i = 0; i < c->place_count; i++)
+        if (kh_catchup_get(c->catchup, i).pending)
+            rd_kafka_topic_partition_list_add(list, topic_of(c, i), c->places[i].partition);
+    if (rd_kafka_position(c->rk, list) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        for (int i = 0, found = 0; i < c->place_count && found < list->cnt; i++)
+            if (kh_catchup_get(c->catchup, i).pending &&
+                list->elems[found].partition == c->places[i].partition &&
+                strcmp(list->elems[found].topic, topic_of(c, i)) == 0)
+                feed_offset(c, KH_EVENT_POSITION, i, list->elems[found++].offset);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Below librdkafka 2.2 a fetcher that found the queue full sleeps for a second, whatever happens to
+ * the queue. Storing credentials, the same ones, has the side effect of waking it. */
+static void poke_fetchers(kh_consumer *c, int64_t now_ms)
+{
+    if (!c->owes_poke || now_ms < c->poked_ms + POKE_MS ||
+        rd_kafka_queue_length(c->queue) >= (size_t)c->settings->queued_min_messages)
+        return;
+    c->owes_poke = false;
+    c->poked_ms = now_ms;
+    rd_kafka_error_destroy(rd_kafka_sasl_set_credentials(c->rk, c->settings->sasl_username,
+                                                         c->settings->sasl_password));
+}
+
+static bool pull(kh_consumer *c, int max)
+{
+    ssize_t count;
+
+    c->raw_at = 0;
+    c->raw_count = 0;
+    count = rd_kafka_consume_batch_queue(c->queue, 0, c->raw, (size_t)max);
+    c->raw_count = count > 0 ? (int)count : 0;
+    if (c->settings->must_poke && c->raw_count == max)
+        c->owes_poke = true;
+    return c->raw_count > 0;
+}
+
+/* --- a step ------------------------------------------------------------------------------------- */
+
+static int64_t history_done(const kh_consumer *c, int64_t *total);
+
+static void note_rate(kh_consumer *c, int64_t now_ms)
+{
+    int64_t span_ms = now_ms - c->rate_at_ms;
+    int64_t total;
+    int64_t done;
+
+    if (c->began_ms < 0 || span_ms < RATE_WINDOW_MS)
+        return;
+    done = history_done(c, &total);
+    if (c->rate_at_ms > 0) {
+        double messages = (double)(c->totals.messages - c->rate_messages) * 1000 / (double)span_ms;
+        double offsets = (double)(done - c->rate_offsets) * 1000 / (double)span_ms;
+
+        /* Half of the old and half of the new, so that one pause does not look like the end. */
+        c->totals.rate = c->totals.rate == 0 ? messages : (c->totals.rate + messages) / 2;
+        c->totals.offset_rate =
+            c->totals.offset_rate == 0 ? offsets : (c->totals.offset_rate + offsets) / 2;
+    }
+    c->rate_at_ms = now_ms;
+    c->rate_messages = c->totals.messages;
+    c->rate_offsets = done;
+}
+
+static void begin_turn(kh_consumer *c, int64_t now_ms)
+{
+    if (c->waiting_ms >= 0)
+        c->waited_ms += now_ms - c->waiting_ms;
+    c->waiting_ms = -1;
+    kh_wakeup_drain(kh_handles_wakeup(c->handles));
+    take_answer(c);
+    if (c->phase == PHASE_NEW && !c->has_error)
+        start_reading(c);
+    if (c->phase == PHASE_READING)
+        feed(c, &(kh_event){.type = KH_EVENT_TICK, .now_ms = now_ms, .waited_ms = c->waited_ms});
+    note_rate(c, now_ms);
+}
+
+static int end_turn(kh_consumer *c, int64_t now_ms, rd_kafka_message_t *const **messages)
+{
+    ask_if_due(c, now_ms);
+    poke_fetchers(c, now_ms);
+    if (c->has_error && !has_batch(c)) {
+        c->has_error = c->is_hopeless;
+        return -1;
+    }
+    if (!has_batch(c) && !has_raw(c))
+        c->waiting_ms = now_ms;
+    *messages = c->batch + c->batch_at;
+    return c->batch_count - c->batch_at;
+}
+
+static void fill(kh_consumer *c, const kh_step *how)
+{
+    bool done = false;
+
+    while (!done && c->batch_count == 0 && !c->has_error) {
+        bool stopped = how->stop_at_caught_up && kh_catchup_is_caught_up(c->catchup);
+
+        if (has_raw(c)) {
+            fill_batch(c, how);
+            done = has_raw(c) && c->batch_count == 0 && stopped;
+        } else if (stopped) {
+            done = true;
+        } else if (!pull(c, how->max)) {
+            if (c->phase == PHASE_READING)
+                look_at_positions(c);
+            done = true;
+        }
+    }
+}
+
+int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *const **messages)
+{
+    int64_t now_ms = kh_clock_ms();
+
+    assert(how->max > 0 && how->max <= KH_BATCH_MAX);
+    *messages = NULL;
+    if (c->handles == NULL) {
+        kh_error_set(&c->error, "CLOSED", "the consumer is closed");
+        return -1;
+    }
+    begin_turn(c, now_ms);
+    if (!has_batch(c)) {
+        free_batch(c);
+        if (!how->stop_at_caught_up && c->parked_count > 0)
+            unpark_all(c);
+        fill(c, how);
+    }
+    if (!c->has_error)
+        c->has_failed = false;
+    return end_turn(c, now_ms, messages);
+}
+
+void kh_consumer_handled(kh_consumer *c, int count, int skipped)
+{
+    assert(count <= c->batch_count - c->batch_at);
+    for (int i = 0; i < count; i++) {
+        const rd_kafka_message_t *message = c->batch[c->batch_at];
+
+        c->totals.messages++;
+        c->totals.bytes += (int64_t)(message->len + message->key_len);
+        feed_offset(c, KH_EVENT_HANDLED, c->batch_places[c->batch_at++], message->offset);
+    }
+    c->totals.skipped += skipped;
+}
+
+void kh_consumer_fail(kh_consumer *c, const char *name, const char *text)
+{
+    c->has_failed = true;
+    kh_latch_fail(c->latch, name, text);
+}
+
+/* --- waiting ------------------------------------------------------------------------------------ */
+
+static int64_t earlier_of(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
+/* When a step is due although the fd is silent; INT64_MAX: never. */
+static int64_t due_ms(const kh_consumer *c, int64_t now_ms)
+{
+    int64_t due = INT64_MAX;
+
+    if (c->phase == PHASE_NEW)
+        due = kh_helper_is_busy(c->helper) ? INT64_MAX : now_ms + RETRY_HELPER_MS;
+    if (c->phase == PHASE_READING) {
+        int64_t catchup_ms = kh_catchup_timeout_ms(c->catchup);
+
+        if (catchup_ms >= 0 && catchup_ms < INT_MAX)
+            due = earlier_of(due, now_ms + catchup_ms);
+        if (!kh_helper_is_busy(c->helper))
+            due = earlier_of(due, c->ask_count > 0 ? now_ms + RETRY_HELPER_MS : c->refresh_at_ms);
+    }
+    if (c->owes_poke)
+        due = earlier_of(due, c->poked_ms + POKE_MS);
+    return due;
+}
+
+int kh_consumer_timeout_ms(const kh_consumer *c)
+{
+    int64_t now_ms = kh_clock_ms();
+    int64_t due;
+
+    if (c->handles == NULL || has_batch(c) || has_raw(c) || c->has_error)
+        return 0;
+    due = due_ms(c, now_ms);
+    if (due == INT64_MAX)
+        return -1;
+    return due <= now_ms ? 0 : (int)earlier_of(due - now_ms, INT_MAX);
+}
+
+int kh_consumer_pollfd(const kh_consumer *c)
+{
+    return kh_handles_wakeup(c->handles != NULL ? c->handles : c->closed_handles)->read_fd;
+}
+
+int kh_consumer_wait(const kh_consumer *c, int timeout_ms)
+{
+    int own_ms = kh_consumer_timeout_ms(c);
+
+    if (own_ms >= 0 && (timeout_ms < 0 || own_ms < timeout_ms))
+        timeout_ms = own_ms;
+    return kh_wakeup_wait(kh_handles_wakeup(c->handles != NULL ? c->handles : c->closed_handles),
+                          timeout_ms);
+}
+
+void kh_consumer_wake(const kh_consumer *c)
+{
+    if (c->handles != NULL)
+        kh_wakeup_notify(kh_handles_wakeup(c->handles));
+}
+
+/* --- asking ------------------------------------------------------------------------------------- */
+
+const kh_error *kh_consumer_error(const kh_consumer *c)
+{
+    return &c->error;
+}
+
+kh_latch *kh_consumer_latch(const kh_consumer *c)
+{
+    return c->latch;
+}
+
+bool kh_consumer_is_caught_up(const kh_consumer *c)
+{
+    return kh_catchup_is_caught_up(c->catchup);
+}
+
+bool kh_consumer_has_report(const kh_consumer *c)
+{
+    return c->reports.first != NULL;
+}
+
+kh_report *kh_consumer_report(kh_consumer *c)
+{
+    return kh_reports_take(&c->reports);
+}
+
+static kh_state state_of(const kh_consumer *c)
+{
+    if (c->handles == NULL)
+        return KH_CLOSED;
+    if (c->has_failed)
+        return KH_FAILED;
+    if (kh_catchup_is_caught_up(c->catchup))
+        return KH_CAUGHT_UP;
+    return c->phase == PHASE_READING ? KH_READING : KH_STARTING;
+}
+
+/* How many offsets of the history have been passed, of how many. */
+static int64_t history_done(const kh_consumer *c, int64_t *total)
+{
+    int64_t done = 0;
+
+    *total = 0;
+    for (int i = 0; i < c->place_count; i++) {
+        kh_catchup_partition p = kh_catchup_get(c->catchup, i);
+        int64_t begin = p.start > p.low ? p.start : p.low;
+        int64_t length = p.has_target && p.target > begin ? p.target - begin : 0;
+        int64_t passed = p.position > begin ? p.position - begin : 0;
+
+        *total += length;
+        done += p.pending && passed < length ? passed : length;
+    }
+    return done;
+}
+
+kh_progress kh_consumer_progress(const kh_consumer *c)
+{
+    kh_progress progress = c->totals;
+    int64_t end_ms = c->caught_up_ms >= 0 ? c->caught_up_ms : kh_clock_ms();
+
+    progress.state = state_of(c);
+    progress.partition_count = c->place_count;
+    progress.elapsed_ms = c->began_ms >= 0 ? end_ms - c->began_ms : 0;
+    progress.offsets_done = history_done(c, &progress.offsets_total);
+    if (progress.rate == 0 && progress.elapsed_ms > 0 && c->caught_up_ms < 0) {
+        progress.rate = (double)progress.messages * 1000 / (double)progress.elapsed_ms;
+        progress.offset_rate = (double)progress.offsets_done * 1000 / (double)progress.elapsed_ms;
+    }
+    for (int i = 0; i < c->place_count; i++) {
+        kh_partition_progress place = kh_consumer_partition(c, i);
+
+        if (place.end_offset > place.position)
+            progress.lag += place.end_offset - place.position;
+    }
+    return progress;
+}
+
+/* The end that the last fetch told, which is free; T where none has been fetched yet. */
+static int64_t end_of(const kh_consumer *c, int index, int64_t target)
+{
+    int64_t low;
+    int64_t high;
+    int64_t end = target;
+
+    if (c->handles != NULL &&
+        rd_kafka_get_watermark_offsets(c->rk, topic_of(c, index), c->places[index].partition, &low,
+                                       &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        high > end)
+        end = high;
+    return end > c->places[index].eof ? end : c->places[index].eof;
+}
+
+kh_partition_progress kh_consumer_partition(const kh_consumer *c, int index)
+{
+    kh_catchup_partition p = kh_catchup_get(c->catchup, index);
+    const struct place *place = &c->places[index];
+    int64_t target = p.has_target ? p.target : -1;
+
+    return (kh_partition_progress){.topic = topic_of(c, index),
+                                   .partition = place->partition,
+                                   .start = p.start,
+                                   .position = place->eof > p.position ? place->eof : p.position,
+                                   .target = target,
+                                   .end_offset = end_of(c, index, target),
+                                   .caught_up = p.assigned && !p.pending};
+}
+
+/* --- opening and closing -------------------------------------------------------------------------- */
+
+static bool make_room(kh_consumer *c, kh_error *error)
+{
+    kh_catchup_options options = {
+        .continue_after_truncation = c->settings->continue_after_truncation,
+        .stall_timeout_ms = c->settings->stall_timeout_ms};
+
+    c->catchup = kh_catchup_new(&options);
+    c->topics = calloc(c->settings->topic_count, sizeof *c->topics);
+    c->raw = calloc(KH_BATCH_MAX, sizeof(rd_kafka_message_t *));
+    c->batch = calloc(KH_BATCH_MAX, sizeof(rd_kafka_message_t *));
+    c->batch_places = calloc(KH_BATCH_MAX, sizeof(int));
+    if (c->catchup == NULL || c->topics == NULL || c->raw == NULL || c->batch == NULL ||
+        c->batch_places == NULL) {
+        kh_error_set_errno(error, ENOMEM, "cannot open a consumer");
+        return false;
+    }
+    for (size_t i = 0; i < c->settings->topic_count; i++)
+        c->topics[i].name = c->settings->topics[i];
+    return true;
+}
+
+static bool open_parts(kh_consumer *c, kh_config *config, kh_error *error)
+{
+    kh_listener listener = {.on_error = on_error, .on_log = on_log, .opaque = c};
+
+    c->handles = kh_handles_open(config, &listener, error);
+    if (c->handles == NULL)
+        return false;
+    c->settings = kh_config_settings(kh_handles_config(c->handles));
+    c->rk = kh_handles_rk(c->handles);
+    c->queue = kh_handles_queue(c->handles);
+    c->helper = kh_handles_helper(c->handles);
+    c->latch = kh_latch_new(error);
+    return c->latch != NULL && make_room(c, error);
+}
+
+kh_consumer *kh_consumer_open(kh_config *config, kh_error *error)
+{
+    kh_consumer *c = calloc(1, sizeof *c);
+
+    if (c == NULL) {
+        kh_config_free(config);
+        kh_error_set_errno(error, ENOMEM, "cannot open a consumer");
+        return NULL;
+    }
+    kh_reports_init(&c->reports);
+    c->began_ms = -1;
+    c->caught_up_ms = -1;
+    c->waiting_ms = -1;
+    c->refresh_at_ms = INT64_MAX;
+    if (open_parts(c, config, error))
+        return c;
+    kh_consumer_free(c);
+    return NULL;
+}
+
+static void free_raw(kh_consumer *c)
+{
+    for (; has_raw(c); c->raw_at++)
+        if (c->raw[c->raw_at] != NULL)
+            rd_kafka_message_destroy(c->raw[c->raw_at]);
+}
+
+void kh_consumer_close(kh_consumer *c, int wait_ms)
+{
+    kh_handles *handles = c->handles;
+
+    if (handles == NULL)
+        return;
+    if (c->caught_up_ms < 0)
+        c->caught_up_ms = kh_clock_ms(); /* progress() stops counting seconds */
+    free_batch(c);
+    free_raw(c);
+    c->handles = NULL;
+    c->closed_handles = handles;
+    if (c->latch != NULL)
+        kh_latch_close(c->latch);
+    /* A loop that waits for the fd learns of the end. */
+    kh_wakeup_notify(kh_handles_wakeup(handles));
+    kh_handles_close(handles, c->place_count > 0 ? list_places(c) : NULL, free_job, wait_ms);
+}
+
+void kh_consumer_free(kh_consumer *c)
+{
+    if (c == NULL)
+        return;
+    kh_consumer_close(c, 0);
+    kh_latch_drop(c->latch);
+    kh_catchup_free(c->catchup);
+    kh_reports_clear(&c->reports);
+    for (size_t i = 0; c->topics != NULL && i < c->settings->topic_count; i++)
+        free(c->topics[i].places);
+    free(c->topics);
+    free(c->places);
+    free(c->raw);
+    free(c->batch);
+    free(c->batch_places);
+    kh_handles_drop(c->closed_handles);
+    free(c);
+}

@@ -1,0 +1,121 @@
+#include "report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FORGET_ERROR_MS 30000
+#define TEXT_MAX 2048
+
+void kh_reports_init(kh_reports *reports)
+{
+    *reports = (kh_reports){.first = NULL};
+    reports->last = &reports->first;
+}
+
+void kh_report_free(kh_report *report)
+{
+    if (report == NULL)
+        return;
+    free(report->text);
+    free(report->facility);
+    free(report);
+}
+
+kh_report *kh_reports_take(kh_reports *reports)
+{
+    kh_report *report = reports->first;
+
+    if (report == NULL)
+        return NULL;
+    reports->first = report->next;
+    if (reports->first == NULL)
+        reports->last = &reports->first;
+    reports->count--;
+    return report;
+}
+
+void kh_reports_clear(kh_reports *reports)
+{
+    kh_report *report;
+
+    while ((report = kh_reports_take(reports)) != NULL)
+        kh_report_free(report);
+}
+
+void kh_reports_add(kh_reports *reports, const kh_report *report, const char *format, ...)
+{
+    char text[TEXT_MAX];
+    kh_report *copy = reports->count < KH_REPORTS_MAX ? malloc(sizeof *copy) : NULL;
+    va_list arguments;
+
+    if (copy == NULL) {
+        reports->dropped++;
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    *copy = *report;
+    copy->next = NULL;
+    copy->text = strdup(text);
+    copy->facility = report->facility != NULL ? strdup(report->facility) : NULL;
+    if (copy->text == NULL || (report->facility != NULL && copy->facility == NULL)) {
+        reports->dropped++;
+        kh_report_free(copy);
+        return;
+    }
+    *reports->last = copy;
+    reports->last = &copy->next;
+    reports->count++;
+}
+
+/* FNV-1a over the reason, up to what differs from one repetition to the next ("(after 3ms in state CONNECT)"). */
+static uint64_t hash_reason(const char *reason, const char *topic, int32_t partition)
+{
+    uint64_t hash = UINT64_C(14695981039346656037) ^ (uint32_t)partition;
+
+    for (const char *part = reason; part != NULL; part = part == reason ? topic : NULL)
+        for (const char *c = part; *c != '\0' && strncmp(c, " (after ", 8) != 0; c++)
+            hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+    return hash;
+}
+
+/* Notes the error; was it seen not long ago? Without a free place the oldest one is forgotten. */
+static bool was_seen(kh_reports *reports, rd_kafka_resp_err_t code, uint64_t hash, int64_t now_ms)
+{
+    kh_seen_error *place = &reports->seen[0];
+
+    for (int i = 0; i < KH_SEEN_ERRORS; i++) {
+        kh_seen_error *seen = &reports->seen[i];
+
+        if (seen->code == code && seen->hash == hash) {
+            bool lately = now_ms - seen->seen_at_ms < FORGET_ERROR_MS;
+
+            seen->seen_at_ms = now_ms;
+            return lately;
+        }
+        if (seen->code == 0 || seen->seen_at_ms < place->seen_at_ms)
+            place = seen;
+    }
+    *place = (kh_seen_error){.code = code, .hash = hash, .seen_at_ms = now_ms};
+    return false;
+}
+
+void kh_reports_add_error(kh_reports *reports, rd_kafka_resp_err_t code, const char *reason,
+                          const char *topic, int32_t partition, int64_t now_ms)
+{
+    kh_report report = {.kind = KH_REPORT_EVENT,
+                        .name = "error",
+                        .topic = topic,
+                        .partition = partition,
+                        .offset = -1,
+                        .to = -1,
+                        .target = -1,
+                        .end = -1,
+                        .code = rd_kafka_err2name(code)};
+
+    if (!was_seen(reports, code, hash_reason(reason, topic, partition), now_ms))
+        kh_reports_add(reports, &report, "%s: %s", report.code, reason);
+}
