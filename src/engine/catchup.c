@@ -96,11 +96,6 @@ struct turn {
     void *opaque;
 };
 
-static int64_t after(int64_t offset)
-{
-    return offset < INT64_MAX ? offset + 1 : INT64_MAX;
-}
-
 static int64_t elapsed(int64_t now_ms, int64_t since_ms)
 {
     return now_ms > since_ms ? now_ms - since_ms : 0;
@@ -162,6 +157,8 @@ static int index_of(const kh_catchup *catchup, const struct partition *p)
 
 static void act(const struct turn *turn, const struct partition *p, kh_action action)
 {
+    if (turn->catchup->failed)
+        return; /* reading has ended: the books are kept, but there is nothing more to do */
     action.partition = p != NULL ? index_of(turn->catchup, p) : -1;
     turn->act(turn->opaque, &action);
 }
@@ -205,8 +202,8 @@ static void note_progress(kh_catchup *catchup, struct partition *p)
     p->stall_pause_ms = catchup->options.stall_timeout_ms;
     p->diagnosing = false;
     if (p->history.pending)
-        catchup->look_at_waited_ms = earlier_of(
-            catchup->look_at_waited_ms, later(p->progress_at_ms, p->stall_pause_ms));
+        catchup->look_at_waited_ms =
+            earlier_of(catchup->look_at_waited_ms, later(p->progress_at_ms, p->stall_pause_ms));
 }
 
 static void forget_doubts(struct partition *p)
@@ -227,7 +224,8 @@ static void finish_if_done(const struct turn *turn, struct partition *p)
     if (!history->pending || !history->evidence || p->handled < history->unpassed)
         return;
     history->pending = false;
-    p->verify = false;
+    if (!p->lost)
+        forget_doubts(p);
     turn->catchup->pending_count--;
     act(turn, p, (kh_action){.type = KH_ACTION_PARTITION_CAUGHT_UP});
     release_if_all_done(turn);
@@ -243,9 +241,7 @@ static void give_evidence(const struct turn *turn, struct partition *p)
  * is only asked, and its answer only believed, with nothing unhandled. */
 static void ask_if_in_doubt(const struct turn *turn, struct partition *p)
 {
-    bool in_doubt = p->lost || (p->verify && p->history.pending);
-
-    if (in_doubt && !has_unhandled(p) && p->ask_at_ms == NONE)
+    if ((p->lost || p->verify) && !has_unhandled(p) && p->ask_at_ms == NONE)
         ask_end(turn, p);
 }
 
@@ -311,21 +307,25 @@ static void on_message(const struct turn *turn, struct partition *p, int64_t off
 
     if (offset < p->arrived)
         return;
-    p->arrived = after(offset);
+    p->arrived = offset + 1;
     p->eof = NONE;
+    p->gone_since_ms = NONE; /* there is a topic: it has just been read */
     note_progress(turn->catchup, p);
     if (!history->pending)
         return;
     if (offset < history->target)
-        history->unpassed = after(offset);
-    if (after(offset) >= history->target)
+        history->unpassed = offset + 1;
+    if (offset + 1 >= history->target)
         give_evidence(turn, p);
 }
 
 static void on_handled(const struct turn *turn, struct partition *p, int64_t offset)
 {
-    if (after(offset) > p->handled)
-        p->handled = after(offset);
+    /* A handler that outlives its partition's assignment says nothing about the next one. */
+    if (offset >= p->arrived)
+        return;
+    if (offset + 1 > p->handled)
+        p->handled = offset + 1;
     note_progress(turn->catchup, p);
     finish_if_done(turn, p);
     ask_if_in_doubt(turn, p);
@@ -361,11 +361,12 @@ static void truncate(const struct turn *turn, struct partition *p, int64_t low, 
 {
     kh_catchup *catchup = turn->catchup;
 
-    act(turn, p, (kh_action){.type = KH_ACTION_TRUNCATED,
-                             .offset = p->handled,
-                             .target = p->history.target,
-                             .end = end,
-                             .gone = gone});
+    act(turn, p,
+        (kh_action){.type = KH_ACTION_TRUNCATED,
+                    .offset = p->handled,
+                    .target = p->history.target,
+                    .end = end,
+                    .gone = gone});
     if (!catchup->options.continue_after_truncation) {
         catchup->failed = true;
         forget_doubts(p);
@@ -376,17 +377,20 @@ static void truncate(const struct turn *turn, struct partition *p, int64_t low, 
         give_evidence(turn, p);
         return;
     }
-    if (p->history.pending) {
+    /* The snapshot's low goes with the log that it described: a partition that is assigned again
+     * must not be done because of it. */
+    p->low = low;
+    if (p->history.pending)
         p->history.target = end;
-        p->history.evidence = false;
-    }
+    assert(!p->history.pending || !p->history.evidence);
     read_from(turn, p, low);
 }
 
 /* An answer that contradicts what was promised: true when it is the second one, a second later. */
-static bool is_confirmed(const struct turn *turn, struct partition *p, int64_t *since_ms,
-                         int64_t now_ms)
+static bool is_confirmed(const struct turn *turn, struct partition *p, int64_t *since_ms)
 {
+    int64_t now_ms = turn->catchup->now_ms;
+
     if (*since_ms == NONE)
         *since_ms = now_ms;
     if (elapsed(now_ms, *since_ms) >= KH_CATCHUP_CONFIRM_MS && !has_unhandled(p))
@@ -401,11 +405,12 @@ static void report_stall(const struct turn *turn, struct partition *p, kh_stall_
     if (!p->diagnosing)
         return;
     p->diagnosing = false;
-    act(turn, p, (kh_action){.type = KH_ACTION_STALLED,
-                             .offset = p->handled,
-                             .target = p->history.target,
-                             .end = end,
-                             .cause = cause});
+    act(turn, p,
+        (kh_action){.type = KH_ACTION_STALLED,
+                    .offset = p->handled,
+                    .target = p->history.target,
+                    .end = end,
+                    .cause = cause});
 }
 
 static kh_stall_cause cause_of_stall(const struct partition *p, int64_t end, int64_t stable)
@@ -432,8 +437,7 @@ static void on_end_is(const struct turn *turn, struct partition *p, const kh_eve
     if (has_unhandled(p))
         return; /* more arrived meanwhile; what doubt is left asks again when that is handled */
     if (p->lost && event->low > p->arrived && !end_moved_back) {
-        act(turn, p,
-            (kh_action){.type = KH_ACTION_GAP, .offset = p->arrived, .to = event->low});
+        act(turn, p, (kh_action){.type = KH_ACTION_GAP, .offset = p->arrived, .to = event->low});
         read_from(turn, p, event->low);
         return;
     }
@@ -443,7 +447,7 @@ static void on_end_is(const struct turn *turn, struct partition *p, const kh_eve
         p->below_since_ms = NONE;
         return;
     }
-    if (is_confirmed(turn, p, &p->below_since_ms, event->now_ms))
+    if (is_confirmed(turn, p, &p->below_since_ms))
         truncate(turn, p, event->low, event->end, false);
 }
 
@@ -452,13 +456,13 @@ static void on_ask_error(const struct turn *turn, struct partition *p, const kh_
     p->asking = false;
     if (event->error == KH_ASK_GONE) {
         report_stall(turn, p, KH_STALL_TOPIC_DELETED, NONE);
-        if (is_confirmed(turn, p, &p->gone_since_ms, event->now_ms))
+        if (is_confirmed(turn, p, &p->gone_since_ms))
             truncate(turn, p, NONE, NONE, true);
         return;
     }
-    report_stall(turn, p,
-                 event->error == KH_ASK_NO_LEADER ? KH_STALL_NO_LEADER : KH_STALL_UNKNOWN, NONE);
-    ask_end_at(turn, p, later(event->now_ms, KH_CATCHUP_CONFIRM_MS));
+    report_stall(turn, p, event->error == KH_ASK_NO_LEADER ? KH_STALL_NO_LEADER : KH_STALL_UNKNOWN,
+                 NONE);
+    ask_end_at(turn, p, later(turn->catchup->now_ms, KH_CATCHUP_CONFIRM_MS));
 }
 
 /* Asks what is due for the partition now, and says when to look again. */
@@ -471,9 +475,10 @@ static void look(const struct turn *turn, struct partition *p)
         ask_end(turn, p);
     if (p->ask_at_ms != NONE)
         catchup->look_at_ms = earlier_of(catchup->look_at_ms, p->ask_at_ms);
-    if (!p->history.pending || p->stall_pause_ms == INT64_MAX)
+    /* While a handler is at work its end is progress, and sets the next time to look. */
+    if (!p->history.pending || p->stall_pause_ms == INT64_MAX || has_unhandled(p))
         return;
-    if (stalled_at_ms <= catchup->waited_ms && !has_unhandled(p)) {
+    if (stalled_at_ms <= catchup->waited_ms) {
         int64_t doubled_ms = p->stall_pause_ms > KH_CATCHUP_STALL_PAUSE_MAX_MS / 2
                                  ? KH_CATCHUP_STALL_PAUSE_MAX_MS
                                  : p->stall_pause_ms * 2;
@@ -481,22 +486,29 @@ static void look(const struct turn *turn, struct partition *p)
         p->progress_at_ms = catchup->waited_ms;
         p->stall_pause_ms = doubled_ms > 0 ? doubled_ms : 1;
         p->diagnosing = true;
-        ask_end(turn, p);
+        /* A question that is due within the second must keep its distance from the one before. */
+        if (p->ask_at_ms == NONE)
+            ask_end(turn, p);
         stalled_at_ms = later(p->progress_at_ms, p->stall_pause_ms);
     }
     catchup->look_at_waited_ms = earlier_of(catchup->look_at_waited_ms, stalled_at_ms);
+}
+
+static void note_time(kh_catchup *catchup, int64_t now_ms)
+{
+    if (now_ms > catchup->now_ms)
+        catchup->now_ms = now_ms;
 }
 
 static void on_tick(const struct turn *turn, const kh_event *event)
 {
     kh_catchup *catchup = turn->catchup;
 
-    if (event->now_ms > catchup->now_ms)
-        catchup->now_ms = event->now_ms;
+    note_time(catchup, event->now_ms);
     if (event->waited_ms > catchup->waited_ms)
         catchup->waited_ms = event->waited_ms;
-    if (catchup->failed || (catchup->now_ms < catchup->look_at_ms &&
-                            catchup->waited_ms < catchup->look_at_waited_ms))
+    if (catchup->failed ||
+        (catchup->now_ms < catchup->look_at_ms && catchup->waited_ms < catchup->look_at_waited_ms))
         return;
     catchup->look_at_ms = INT64_MAX;
     catchup->look_at_waited_ms = INT64_MAX;
@@ -527,9 +539,11 @@ static void on_partition_event(const struct turn *turn, struct partition *p, con
         on_reset(turn, p);
         break;
     case KH_EVENT_END_IS:
+        note_time(turn->catchup, event->now_ms);
         on_end_is(turn, p, event);
         break;
     case KH_EVENT_ERROR:
+        note_time(turn->catchup, event->now_ms);
         on_ask_error(turn, p, event);
         break;
     default:
@@ -544,7 +558,7 @@ static bool is_sound(const kh_event *event)
     case KH_EVENT_HANDLED:
     case KH_EVENT_EOF:
     case KH_EVENT_POSITION:
-        return event->offset >= 0;
+        return event->offset >= 0 && event->offset < INT64_MAX;
     case KH_EVENT_END_IS:
         return event->low >= 0 && event->end >= 0 && event->stable >= 0 && event->now_ms >= 0;
     case KH_EVENT_ERROR:
@@ -575,7 +589,7 @@ void kh_catchup_apply(kh_catchup *catchup, const kh_event *event, kh_act *act_on
         on_snapshot(p, event);
     else if (event->type == KH_EVENT_ASSIGN)
         on_assign(&turn, p, event->offset);
-    else if (p->assigned && !catchup->failed)
+    else if (p->assigned)
         on_partition_event(&turn, p, event);
 }
 
@@ -585,7 +599,7 @@ bool kh_catchup_is_crossing(const kh_catchup *catchup, int partition, int64_t of
 {
     const struct goal *history = &catchup->partitions[partition].history;
 
-    return history->pending && after(offset) >= history->target;
+    return history->pending && offset >= history->target - 1;
 }
 
 int64_t kh_catchup_timeout_ms(const kh_catchup *catchup)

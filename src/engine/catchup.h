@@ -8,8 +8,8 @@
  * those feeds every event in the order in which it happened and carries out every decision.
  *
  * Partitions are numbers from 0, given by the owner and made room for with kh_catchup_reserve.
- * Offsets and times are not negative; an event that says otherwise, or that names a partition which
- * is not assigned, changes nothing. One thread at a time.
+ * Offsets and times are not negative, and an offset has a successor; an event that says otherwise,
+ * or that names a partition which is not assigned, changes nothing. One thread at a time.
  */
 #ifndef KH_CATCHUP_H
 #define KH_CATCHUP_H
