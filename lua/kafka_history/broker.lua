@@ -1,0 +1,62 @@
+--- An in-process Kafka broker for demos and for specs: librdkafka's mock cluster, listening on
+-- 127.0.0.1, with a producer that fills it.
+--
+--     local broker = assert(require "kafka_history.broker".new { topics = { orders = 3 } })
+--     assert(broker:produce("orders", { { key = "a", value = "1" }, { key = "a" } }))
+--     local consumer = assert(history.new { addresses = broker:addresses(), topics = "orders" })
+--
+-- Functions that can fail return `nil, "NAME: text", "NAME"`; wrong arguments raise. After
+-- `close()` every method returns `nil, "closed", "CLOSED"`, after a fork it raises in the child.
+--
+-- What it is not: it keeps no transaction markers, has no compaction, no deletion of topics, no TLS
+-- or SASL, answers every question for a time with the end, and a fetch that finds nothing waits its
+-- whole fetch.wait.max.ms even when a message arrives meanwhile. A topic that nobody named in `new`
+-- is created, with 4 partitions, when a client asks for it and allows that.
+--
+-- broker.new(config) -> broker | nil, err, code
+--
+-- * `topics`: table { [name] = number of partitions (1 to 10000) }; required.
+-- * `brokers`: 1 to 100, by default 1. Their ids are 1, 2, ...; a partition's leader is broker
+--   `partition % min(brokers, 3) + 1`, and the first 3 brokers are its replicas.
+--
+-- broker:addresses() -> "127.0.0.1:port,...", as a consumer's `addresses` takes it.
+--
+-- broker:produce(topic, messages[, opts]) -> number of messages stored | nil, err, code, stored
+--
+-- * `messages`: an array of messages, or one message. A message is a string (its value) or a table
+--   - `key`, `value`: strings of any bytes, or nil: Kafka's null, which is not "". Numbers are
+--     refused.
+--   - `headers`: array of { name = string, value = string or nil }, kept in order with duplicates.
+--   - `timestamp`: integer milliseconds since 1970, 1 or more; by default now.
+--   - `partition`: integer from 0. By default that of the key's CRC32, as every librdkafka producer
+--     chooses it; messages without a key go to the topic's partitions in turn, from 0 on.
+-- * `opts.timeout`: seconds for the whole call, by default 10.
+--
+-- The messages are there when it returns; the order within a partition is that of the array.
+-- Code "FULL": a partition keeps 5 MB of batches (compressed), and would drop its oldest for
+-- another. Nothing is dropped and nothing has a hole: of each partition's messages a first part is
+-- stored, and nothing after the partition that was full. Only what `produce` sends is counted: a
+-- client of another kind that writes megabytes makes the oldest vanish.
+-- Code "_MSG_TIMED_OUT": faults (below) kept the messages out for `timeout`.
+--
+-- Faults return true | nil, err, code:
+--
+-- * broker:leader(topic, partition, broker_id): another leader; nil or false: none.
+-- * broker:follower(topic, partition, broker_id): the replica to fetch from instead of the leader;
+--   nil or false: the leader.
+-- * broker:follower_watermarks(topic, partition, low, high): what that replica has; nil: what the
+--   leader has.
+-- * broker:down(broker_id), broker:up(broker_id): connections closed and refused; taken again.
+-- * broker:round_trip_time(broker_id, seconds): how late each answer comes.
+-- * broker:error(api, codes): the next requests of the API fail with the codes, one each. `api`: a
+--   name ("Fetch", "ListOffsets", "Metadata", ...) or Kafka's number of it. `codes`: one, or an
+--   array, of names ("NOT_LEADER_FOR_PARTITION"; "_TRANSPORT" closes the connection; "NO_ERROR"
+--   lets one through) or numbers. The producer within is a client, too: errors for "Produce" are
+--   spent by `produce`, which tries again.
+-- * broker:clear_errors(api): forgets those that are left.
+-- * broker:topic_error(topic, code): Metadata reports it for the topic; nil: no longer.
+-- * broker:rack(broker_id, rack): the broker's rack, a string.
+--
+-- broker:close() -> true. Also `<close>` and the garbage collector. Its clients see their
+-- connections end; they can be closed before or after it.
+return require("kafka_history.core").broker

@@ -1,0 +1,41 @@
+--- A small producer for demos and specs, of real brokers too.
+--
+--     local producer = assert(require "kafka_history.producer".new { addresses = "k1:9092" })
+--     assert(producer:send("orders", { key = "a", value = "1" }))
+--     assert(producer:flush())
+--
+-- Functions that can fail return `nil, "NAME: text", "NAME"`, NAME as librdkafka has it; wrong
+-- arguments raise. After `close()` every method returns `nil, "closed", "CLOSED"`, after a fork it
+-- raises in the child. Durations are in seconds; math.huge waits without end.
+--
+-- producer.new(config) -> producer | nil, err, code
+--
+-- * `addresses`: "host:port,host:port" or an array of "host:port"; required.
+-- * `client_id`: string.
+-- * `transactional_id`: string; the producer then has transactions, and sends only within them.
+-- * `options`: table { [librdkafka property] = string, number or boolean }. What librdkafka refuses
+--   raises, with its words; values of secret properties (passwords, keys) are shown nowhere.
+--
+-- It connects when it needs to: whether brokers are there shows in `flush` and `begin`.
+--
+-- producer:send(topic, message[, seconds]) -> true | nil, err, code
+--   Queues a message: a string (its value) or a table { key = , value = , headers = , timestamp = ,
+--   partition = } as in kafka_history.broker; without a partition librdkafka's `partitioner`
+--   chooses. When too many wait for delivery it waits for room, for at most `seconds` (5), then
+--   fails with code "_QUEUE_FULL".
+--
+-- producer:flush([seconds]) -> true | nil, err, code
+--   Waits until everything sent is delivered or has failed. Reports the first failure since the
+--   last flush, and how many there were. After `seconds` (60): nil, "timeout", "TIMEOUT"; the
+--   messages are still on their way. How long librdkafka tries is the property message.timeout.ms.
+--
+-- producer:begin([seconds]), producer:commit([seconds]), producer:abort([seconds])
+--   -> true | nil, err, code
+--   A transaction; `seconds` is 30 by default. The first `begin` also asks the brokers for the
+--   transactional id. A commit or an abort that failed leaves the transaction open; the error says
+--   whether to call it again, to abort, or to make another producer.
+--
+-- producer:close() -> true. Delivers for at most 4 seconds what is on its way and aborts an open
+-- transaction; over after 5 seconds. Also `<close>`. The garbage collector drops what was not
+-- flushed.
+return require("kafka_history.core").producer
