@@ -224,6 +224,7 @@ static void finish_if_done(const struct turn *turn, struct partition *p)
     if (!history->pending || !history->evidence || p->handled < history->unpassed)
         return;
     history->pending = false;
+    p->diagnosing = false;
     if (!p->lost)
         forget_doubts(p);
     turn->catchup->pending_count--;

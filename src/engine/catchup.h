@@ -9,7 +9,9 @@
  *
  * Partitions are numbers from 0, given by the owner and made room for with kh_catchup_reserve.
  * Offsets and times are not negative, and an offset has a successor; an event that says otherwise,
- * or that names a partition which is not assigned, changes nothing. One thread at a time.
+ * or that names a partition which is not assigned, changes nothing. A question is over when its
+ * partition is revoked: the owner drops an answer that comes after the next ASSIGN. One thread at a
+ * time.
  */
 #ifndef KH_CATCHUP_H
 #define KH_CATCHUP_H

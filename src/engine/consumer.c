@@ -101,6 +101,7 @@ struct kh_consumer {
     int64_t waiting_ms;     /* since when there is nothing to do; -1: there is */
     int64_t waited_ms;      /* in all */
     int64_t refresh_at_ms;  /* when to ask for the topics' metadata */
+    int64_t retry_helper_ms; /* no thread or no memory for a job: when to try again */
     int64_t poked_ms;
     bool owes_poke;
 
@@ -468,6 +469,7 @@ static bool start_job(kh_consumer *c, struct job *job)
         return true;
     if (job != NULL)
         free_job(job);
+    c->retry_helper_ms = kh_clock_ms() + RETRY_HELPER_MS;
     return false;
 }
 
@@ -1058,6 +1060,11 @@ void kh_consumer_handled(kh_consumer *c, int count, int skipped)
     c->totals.skipped += skipped;
 }
 
+const rd_kafka_message_t *kh_consumer_next(const kh_consumer *c, int ahead)
+{
+    return ahead >= 0 && ahead < c->batch_count - c->batch_at ? c->batch[c->batch_at + ahead] : NULL;
+}
+
 void kh_consumer_fail(kh_consumer *c, const char *name, const char *text)
 {
     c->has_failed = true;
@@ -1076,15 +1083,15 @@ static int64_t due_ms(const kh_consumer *c, int64_t now_ms)
 {
     int64_t due = INT64_MAX;
 
-    if (c->phase == PHASE_NEW)
-        due = kh_helper_is_busy(c->helper) ? INT64_MAX : now_ms + RETRY_HELPER_MS;
+    if (c->phase == PHASE_NEW && !kh_helper_is_busy(c->helper))
+        due = c->retry_helper_ms;
     if (c->phase == PHASE_READING) {
         int64_t catchup_ms = kh_catchup_timeout_ms(c->catchup);
 
         if (catchup_ms >= 0 && catchup_ms < INT_MAX)
             due = earlier_of(due, now_ms + catchup_ms);
         if (!kh_helper_is_busy(c->helper))
-            due = earlier_of(due, c->ask_count > 0 ? now_ms + RETRY_HELPER_MS : c->refresh_at_ms);
+            due = earlier_of(due, c->ask_count > 0 ? c->retry_helper_ms : c->refresh_at_ms);
     }
     if (c->owes_poke)
         due = earlier_of(due, c->poked_ms + POKE_MS);
@@ -1104,9 +1111,14 @@ int kh_consumer_timeout_ms(const kh_consumer *c)
     return due <= now_ms ? 0 : (int)earlier_of(due - now_ms, INT_MAX);
 }
 
+static const kh_wakeup *wakeup_of(const kh_consumer *c)
+{
+    return kh_handles_wakeup(c->handles != NULL ? c->handles : c->closed_handles);
+}
+
 int kh_consumer_pollfd(const kh_consumer *c)
 {
-    return kh_handles_wakeup(c->handles != NULL ? c->handles : c->closed_handles)->read_fd;
+    return wakeup_of(c)->read_fd;
 }
 
 int kh_consumer_wait(const kh_consumer *c, int timeout_ms)
@@ -1115,8 +1127,18 @@ int kh_consumer_wait(const kh_consumer *c, int timeout_ms)
 
     if (own_ms >= 0 && (timeout_ms < 0 || own_ms < timeout_ms))
         timeout_ms = own_ms;
-    return kh_wakeup_wait(kh_handles_wakeup(c->handles != NULL ? c->handles : c->closed_handles),
-                          timeout_ms);
+    return kh_wakeup_wait(wakeup_of(c), timeout_ms);
+}
+
+/* librdkafka writes to the fd once and then not before its queue has been served: drained here, it
+ * stays silent for everybody but kh_consumer_wake and the helper. The next step serves the queue
+ * whatever the fd says. */
+int kh_consumer_rest(const kh_consumer *c, int timeout_ms)
+{
+    if (c->handles == NULL)
+        return 0;
+    kh_wakeup_drain(wakeup_of(c));
+    return kh_wakeup_wait(wakeup_of(c), timeout_ms);
 }
 
 void kh_consumer_wake(const kh_consumer *c)

@@ -54,6 +54,9 @@ int kh_consumer_step(kh_consumer *consumer, const kh_step *how,
 /* The next `count` messages of the batch were handled, `skipped` of them by skipping. */
 void kh_consumer_handled(kh_consumer *consumer, int count, int skipped);
 
+/* The message that is to be handled after `ahead` others of the batch; NULL: there is none. */
+const rd_kafka_message_t *kh_consumer_next(const kh_consumer *consumer, int ahead);
+
 const kh_error *kh_consumer_error(const kh_consumer *consumer);
 
 /* The host's handler has failed: releases the latch with that error. The next step reads on. */
@@ -68,6 +71,10 @@ int kh_consumer_timeout_ms(const kh_consumer *consumer);
 /* Waits for the fd, at most that long (negative: no bound of the caller's) or until the consumer's
  * own timeout. -1: a signal came. */
 int kh_consumer_wait(const kh_consumer *consumer, int timeout_ms);
+
+/* Waits for kh_consumer_wake alone, however much there is to do: a pause in reading. May return early
+ * without a reason. */
+int kh_consumer_rest(const kh_consumer *consumer, int timeout_ms);
 
 /* Makes the fd readable. */
 void kh_consumer_wake(const kh_consumer *consumer);

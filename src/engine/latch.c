@@ -99,18 +99,24 @@ void kh_latch_close(kh_latch *latch)
     pthread_mutex_unlock(&latch->lock);
 }
 
-bool kh_latch_visit_error(kh_latch *latch,
-                          void (*visit)(void *opaque, const char *name, const char *text),
-                          void *opaque)
+size_t kh_latch_copy_error(kh_latch *latch, char name[64], char *text, size_t size)
 {
-    bool failed;
+    const char *kept = "";
+    size_t length;
 
     pthread_mutex_lock(&latch->lock);
-    failed = kh_latch_get(latch) == KH_LATCH_FAILED;
-    if (failed)
-        visit(opaque, latch->name, latch->text != NULL ? latch->text : "out of memory for its text");
+    memcpy(name, latch->name, sizeof latch->name);
+    if (name[0] != '\0')
+        kept = latch->text != NULL ? latch->text : "out of memory for its text";
+    length = strlen(kept);
+    if (size > 0) {
+        size_t copied = length < size ? length : size - 1;
+
+        memcpy(text, kept, copied);
+        text[copied] = '\0';
+    }
     pthread_mutex_unlock(&latch->lock);
-    return failed;
+    return length;
 }
 
 int kh_latch_fd(const kh_latch *latch)

@@ -14,6 +14,7 @@
 #include "error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #pragma GCC visibility push(hidden)
 
@@ -41,10 +42,9 @@ void kh_latch_catch_up(kh_latch *latch);
 void kh_latch_fail(kh_latch *latch, const char *name, const char *text);
 void kh_latch_close(kh_latch *latch);
 
-/* Calls visit with the error of a failed latch, under the latch's lock; false when it has none. */
-bool kh_latch_visit_error(kh_latch *latch,
-                          void (*visit)(void *opaque, const char *name, const char *text),
-                          void *opaque);
+/* Copies the error of a failed latch as snprintf does: up to size - 1 bytes of its text, and returns
+ * the text's whole length. name takes 64 bytes; "" when there is no error. */
+size_t kh_latch_copy_error(kh_latch *latch, char name[64], char *text, size_t size);
 
 /* Readable from the moment it is released. */
 int kh_latch_fd(const kh_latch *latch);

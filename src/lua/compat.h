@@ -14,6 +14,8 @@
 
 /* LuaJIT's userdata carries an environment table where 5.4's has user values; one is enough. */
 #define kh_new_userdata(L, size) lua_newuserdata(L, size)
+/* Without one: the smallest userdata there is. */
+#define kh_new_block(L, size) lua_newuserdata(L, size)
 #define kh_set_uservalue(L, index) lua_setfenv(L, index)
 #define kh_get_uservalue(L, index) lua_getfenv(L, index)
 
@@ -33,6 +35,7 @@ static inline int kh_is_integer(lua_State *L, int index)
 #else
 
 #define kh_new_userdata(L, size) lua_newuserdatauv(L, size, 1)
+#define kh_new_block(L, size) lua_newuserdatauv(L, size, 0)
 #define kh_set_uservalue(L, index) (void)lua_setiuservalue(L, index, 1)
 #define kh_get_uservalue(L, index) (void)lua_getiuservalue(L, index, 1)
 

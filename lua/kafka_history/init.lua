@@ -1,0 +1,156 @@
+--- kafka_history: reads Kafka topics from the beginning, says when it has caught up with what was there
+-- at the start, and goes on with live messages. See doc/ for the manual.
+--
+--     local history = require "kafka_history"
+--     local consumer = assert(history.new { addresses = "localhost:9092", topics = "orders" })
+--     consumer:read_history(function(msg) prices[msg.key] = msg.value end, { stop_at = "caught_up" })
+
+local core = require "kafka_history.core"
+local options = require "kafka_history.options"
+local reader = require "kafka_history.reader"
+
+local engine = core.consumer
+local methods = engine.methods
+local waitable = core.waitable
+
+local history = { _VERSION = "kafka-history scm" }
+
+--- The version of librdkafka that is loaded, as in "2.0.2".
+history.librdkafka_version = core.librdkafka_version
+
+local callbacks = { "on_event", "on_log" }
+
+-- The configuration without what is Lua's: a copy, so that the caller's table stays as it is.
+local function split(config, level)
+  local shared = { batch = {}, handled = 0, skipped = 0, limit = 0 }
+  local rest = {}
+  for key, value in pairs(config) do rest[key] = value end
+  for _, name in ipairs(callbacks) do
+    if rest[name] ~= nil and not options.callable(rest[name]) then
+      error(("new: %s: expected a function, got %s"):format(name, options.describe(rest[name])),
+        level + 1)
+    end
+    shared[name], rest[name] = rest[name], nil
+  end
+  return rest, shared
+end
+
+--- Makes a consumer. Nothing is asked of a broker before reading begins.
+-- @tparam table config see doc/configuration.md
+-- @return the consumer; nil, err, code when the client cannot be made (a missing CA file, say).
+-- Raises an error for a mistake in the configuration: it names the key.
+function history.new(config)
+  if type(config) ~= "table" then
+    error("new: expected a table of configuration, got " .. options.describe(config), 2)
+  end
+  local rest, shared = split(config, 2)
+  shared.host = reader.blocking
+  local consumer, err, code = engine.new(rest, shared)
+  if code == "CONFIG" then error("new: " .. err:gsub("^CONFIG: ", ""), 2) end
+  return consumer, err, code
+end
+
+-- --- the consumer's methods -----------------------------------------------------------------------------
+
+local function closed()
+  return nil, "closed", "CLOSED"
+end
+
+methods.read_history = reader.read_history
+methods.messages = reader.messages
+methods.step = reader.step
+methods.progress = engine.progress
+
+--- Readable when step() has something to do: a file descriptor.
+function methods.pollfd(consumer)
+  local _, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  return engine.pollfd(consumer)
+end
+
+function methods.events(consumer)
+  local _, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  return "r"
+end
+
+--- Seconds until step() is needed even if the fd stays silent; nil: no need.
+function methods.timeout(consumer)
+  local shared, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  if shared.step_retry_at then return math.max(shared.step_retry_at - engine.now(), 0) end
+  return engine.timeout(consumer)
+end
+
+--- The waitable that is released when everything that was in the topics at the start has been handled.
+function methods.caught_up(consumer)
+  local shared, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  shared.waitable = shared.waitable or engine.waitable(consumer)
+  return shared.waitable
+end
+
+-- Makes the running call look up after the current handler.
+local function interrupt(consumer, shared)
+  shared.limit = 0
+  engine.wake(consumer)
+end
+
+--- Ends the running read_history after the current handler; nothing when none runs.
+function methods.cancel(consumer)
+  local shared, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  if shared.running then
+    shared.cancelled = true
+    interrupt(consumer, shared)
+  end
+  return true
+end
+
+--- Ends the consumer. While it is being read, that takes effect after the current handler.
+function methods.close(consumer)
+  local shared, is_closed = engine.shared(consumer)
+  if is_closed then return true end
+  if shared.running then
+    shared.closing = true
+    interrupt(consumer, shared)
+  else
+    engine.close(consumer)
+  end
+  return true
+end
+
+engine.metamethods.__close = methods.close
+
+-- --- the waitable's wait -----------------------------------------------------------------------------------
+
+local function check_seconds(seconds)
+  if seconds ~= nil and not (type(seconds) == "number" and seconds >= 0) then
+    error("wait: expected a number of seconds, 0 or more, got " .. options.describe(seconds), 3)
+  end
+end
+
+-- A signal ends one poll, so that Ctrl-C gets its turn; then the rest is waited for.
+local function poll_until(latch, deadline)
+  while true do
+    local left = deadline and math.max(deadline - engine.now(), 0) or -1
+    local released, err, code = waitable.poll(latch, left)
+    if released or err then return released, err, code end
+    if released == false then return nil, "timeout", "TIMEOUT" end
+  end
+end
+
+--- Waits until it is released: true when caught up; nil, err, code when reading failed or the consumer
+-- was closed; nil, "timeout", "TIMEOUT".
+-- @tparam ?number seconds at most; nil: without end. 0 only looks.
+function waitable.methods.wait(latch, seconds)
+  check_seconds(seconds)
+  if seconds ~= 0 and waitable.is_owned(latch) and latch:state() == "pending" then
+    error("wait: this state owns the consumer, so nobody would read while it waits; use "
+      .. 'read_history(handler, { stop_at = "caught_up" }), or the adapter of your event loop', 2)
+  end
+  local deadline = seconds and seconds < math.huge and engine.now() + seconds or nil
+  return poll_until(latch, deadline)
+end
+
+return history

@@ -1,0 +1,427 @@
+--- The reading loop: one C call a batch, the handler called from Lua, so that handlers may yield on
+-- every Lua. What waits, and how, is the host's: see `host` below.
+
+local core = require "kafka_history.core"
+local options = require "kafka_history.options"
+
+local engine = core.consumer
+local now = engine.now
+local unpack = table.unpack or unpack -- luacheck: std max
+
+local reader = {}
+
+local BATCH = 500
+
+--- The host that has no loop of its own: the thread waits in poll(2).
+reader.blocking = { wait = engine.wait, rest = engine.rest }
+
+-- --- failures ---------------------------------------------------------------------------------------
+
+local function to_text(value)
+  local ok, text = pcall(tostring, value)
+  return ok and type(text) == "string" and text or "(an error value of type " .. type(value) .. ")"
+end
+
+-- What xpcall's handler makes of an error: the value itself, and where it came from.
+local function on_raise(value)
+  return { raised = value, text = debug.traceback(to_text(value), 2) }
+end
+
+-- Ctrl-C in the stock interpreter raises "interrupted!" wherever Lua happens to be, and gives SIGINT
+-- back to the system. It is nobody's failure.
+local function is_interrupt(shared, failure)
+  return shared.catches_sigint and type(failure.raised) == "string"
+    and failure.raised:find("interrupted!", 1, true) and not engine.catches_sigint()
+end
+
+local function fail(consumer, code, text, raised)
+  engine.fail(consumer, code, text)
+  return nil, code .. ": " .. text, code, raised
+end
+
+-- A callback of the user's (on_event, on_log, on_tick): its error ends the call, as there is no
+-- better place to tell it.
+local function call_back(consumer, shared, name, callback, ...)
+  local ok, failure = xpcall(callback, on_raise, ...)
+  if ok then return true end
+  if is_interrupt(shared, failure) then error(failure.raised, 0) end
+  return fail(consumer, "CALLBACK", name .. " raised an error: " .. failure.text, failure.raised)
+end
+
+local function tell_reports(consumer, shared)
+  while true do
+    local kind, report = engine.report(consumer)
+    if not kind then return true end
+    local callback = kind == "log" and shared.on_log or kind == "event" and shared.on_event
+    if callback then
+      local ok, err, code, raised = call_back(consumer, shared, "on_" .. kind, callback, report)
+      if not ok then return nil, err, code, raised end
+    end
+  end
+end
+
+-- --- the handler --------------------------------------------------------------------------------------
+
+local run = {}
+
+-- The rest of the batch, until it is handled, the handler fails, somebody asks to stop (limit becomes
+-- 0), or `due` has come. shared.handled says how far it got.
+function run.message(shared, handler, consumer, due)
+  local batch, at = shared.batch, shared.handled
+  while at < shared.limit do
+    local ok, err = handler(batch[at + 1], consumer)
+    if not ok and (ok == false or err ~= nil) then return "failed", err end
+    at = at + 1
+    shared.handled = at
+    if due and now() >= due then return end
+  end
+end
+
+-- The same for the fields of each message, by how many they are; one field is as one message.
+run[2] = function(shared, handler, consumer, due)
+  local batch, at = shared.batch, shared.handled
+  while at < shared.limit do
+    local ok, err = handler(batch[2 * at + 1], batch[2 * at + 2], consumer)
+    if not ok and (ok == false or err ~= nil) then return "failed", err end
+    at = at + 1
+    shared.handled = at
+    if due and now() >= due then return end
+  end
+end
+
+function run.fields(shared, handler, consumer, due, width)
+  local batch, at = shared.batch, shared.handled
+  local values = {}
+  while at < shared.limit do
+    for i = 1, width do values[i] = batch[at * width + i] end
+    values[width + 1] = consumer
+    local ok, err = handler(unpack(values, 1, width + 1))
+    if not ok and (ok == false or err ~= nil) then return "failed", err end
+    at = at + 1
+    shared.handled = at
+    if due and now() >= due then return end
+  end
+end
+
+run[1] = run.message
+
+local function run_for(fields)
+  if not fields then return run.message end
+  return run[#fields] or run.fields
+end
+
+local function describe_failure(consumer, failure)
+  local message = engine.current(consumer)
+  return ("%s[%d]@%d: %s"):format(message.topic, message.partition, message.offset, failure.text)
+end
+
+local function stop_at_failure(consumer, failure)
+  return fail(consumer, "HANDLER", describe_failure(consumer, failure), failure.raised)
+end
+
+local function skip(shared)
+  shared.handled = shared.handled + 1
+  shared.skipped = shared.skipped + 1
+  return true
+end
+
+local function retry(shared, backoff)
+  shared.retry_at = backoff and backoff > 0 and now() + backoff or nil
+  return true
+end
+
+-- How often this message has failed in this call.
+local function count_attempt(shared)
+  if shared.failed_index ~= shared.handled then
+    shared.failed_index, shared.attempt = shared.handled, 0
+  end
+  shared.attempt = shared.attempt + 1
+  return shared.attempt
+end
+
+local function ask_policy(consumer, shared, policy, failure, attempt)
+  local ok, verdict = xpcall(policy, on_raise, failure.raised, engine.current(consumer), attempt)
+  if not ok then
+    if is_interrupt(shared, verdict) then error(verdict.raised, 0) end
+    failure.text = failure.text .. "\non_error raised an error: " .. verdict.text
+    return "stop"
+  end
+  if verdict ~= "retry" and verdict ~= "skip" and verdict ~= "stop" then
+    failure.text = failure.text .. '\non_error: expected "retry", "skip" or "stop", got '
+      .. options.describe(verdict)
+    return "stop"
+  end
+  return verdict
+end
+
+-- true: read on (the same message again, or the next); else the results of read_history.
+local function on_failure(consumer, shared, policy, failure)
+  local attempt = count_attempt(shared)
+  if policy == "skip" then return skip(shared) end
+  if policy == nil or policy == "stop" then return stop_at_failure(consumer, failure) end
+  if options.callable(policy) then
+    local verdict = ask_policy(consumer, shared, policy, failure, attempt)
+    if verdict == "skip" then return skip(shared) end
+    if verdict == "retry" then return retry(shared) end
+    return stop_at_failure(consumer, failure)
+  end
+  if attempt <= policy.retry then return retry(shared, policy.backoff) end
+  return stop_at_failure(consumer, failure)
+end
+
+-- Runs the handler over the batch. true: read on; else the results of read_history.
+local function handle_batch(consumer, shared, handler, opts, due)
+  local ok, failed, err = xpcall(opts.run, on_raise, shared, handler, consumer, due, opts.width)
+  if ok and not failed then return true end
+  local failure = failed
+  if ok then
+    failure = { raised = err, text = err == nil and "the handler returned false" or to_text(err) }
+  elseif is_interrupt(shared, failure) then
+    error(failure.raised, 0)
+  end
+  return on_failure(consumer, shared, opts.on_error, failure)
+end
+
+-- --- turns ----------------------------------------------------------------------------------------------
+
+local function asked_to_stop(shared)
+  if shared.closing then return nil, "closed", "CLOSED" end
+  if shared.cancelled then return nil, "cancelled", "CANCELLED" end
+  return true
+end
+
+-- Fills the batch. Returns how many messages are in it and whether caught up, or an error.
+local function fill(consumer, shared, opts)
+  local count, caught_up, has_reports, failed_reports =
+    engine.advance(consumer, opts.batch or BATCH, opts.stop_at == "caught_up", opts.numbers)
+  shared.failed_index = nil
+  if count and not has_reports then return count, caught_up end
+  if count or failed_reports then
+    local ok, err, code, raised = tell_reports(consumer, shared)
+    if not ok then return nil, err, code, raised end
+  end
+  if not count then return nil, caught_up, has_reports end -- err, code
+  -- A callback may have asked to stop.
+  local ok, err, code = asked_to_stop(shared)
+  if not ok then return nil, err, code end
+  return count, caught_up
+end
+
+-- What a call carries along: when it must end, when to tick next.
+local function new_clock(opts)
+  local clock = {}
+  if opts.timeout and opts.timeout < math.huge then clock.deadline = now() + opts.timeout end
+  if opts.on_tick then clock.tick_at = now() + (opts.tick or 1) end
+  return clock
+end
+
+local function next_due(clock)
+  local deadline, tick_at = clock.deadline, clock.tick_at
+  if deadline and tick_at then return math.min(deadline, tick_at) end
+  return deadline or tick_at
+end
+
+-- Ticks and checks whether the call is over. true: go on.
+local function look_at_clock(consumer, shared, opts, clock)
+  local due = next_due(clock)
+  if not due or now() < due then return true end
+  if clock.tick_at and now() >= clock.tick_at then
+    clock.tick_at = now() + (opts.tick or 1)
+    local ok, err, code, raised = call_back(consumer, shared, "on_tick", opts.on_tick, consumer)
+    if not ok then return nil, err, code, raised end
+  end
+  if clock.deadline and now() >= clock.deadline then return nil, "timeout", "TIMEOUT" end
+  return true
+end
+
+local function wait(consumer, shared, clock)
+  local due = next_due(clock)
+  shared.host.wait(consumer, due and math.max(due - now(), 0) or -1)
+end
+
+-- A pause before the same message is tried again; true when it is over.
+local function rest(consumer, shared, clock)
+  local left = shared.retry_at - now()
+  if left <= 0 then
+    shared.retry_at = nil
+    return true
+  end
+  local due = next_due(clock)
+  if due then left = math.min(left, math.max(due - now(), 0)) end
+  shared.host.rest(consumer, left)
+  return false
+end
+
+-- Goes on until there is a message to handle: "messages"; or the call is over: "stop", or nil and
+-- the error. `fresh`: the batch was filled in this call.
+local function prepare(consumer, shared, opts, clock, fresh)
+  while true do
+    local ok, err, code, raised = asked_to_stop(shared)
+    if ok then ok, err, code, raised = look_at_clock(consumer, shared, opts, clock) end
+    if ok then ok, err, code = asked_to_stop(shared) end
+    if not ok then return nil, err, code, raised end
+    if shared.retry_at then
+      if rest(consumer, shared, clock) then return "messages" end
+    elseif fresh and shared.handled < shared.limit then
+      return "messages"
+    else
+      local count, caught_up
+      fresh = true
+      count, caught_up, code, raised = fill(consumer, shared, opts)
+      if not count then return nil, caught_up, code, raised end
+      if count > 0 then return "messages" end
+      if opts.stop_at and caught_up then return "stop" end
+      wait(consumer, shared, clock)
+    end
+  end
+end
+
+-- --- the calls --------------------------------------------------------------------------------------------
+
+local read_options = {
+  stop_at = "stop_at", timeout = "seconds", batch = "batch", fields = "fields", on_error = "policy",
+  on_tick = "callback", tick = "pause",
+}
+local iterator_options = {
+  stop_at = "stop_at", timeout = "seconds", batch = "batch", on_tick = "callback", tick = "pause",
+}
+local step_options = { batch = "batch", fields = "fields", on_error = "policy" }
+
+local function check_options(method, given, allowed, level)
+  local opts = {}
+  for key, value in pairs(options.check(method, given, allowed, level + 1)) do opts[key] = value end
+  options.check_policy(method, opts.on_error, level + 1)
+  opts.numbers = options.field_numbers(method, opts.fields, engine.fields, level + 1)
+  opts.width = opts.numbers and #opts.numbers
+  opts.run = run_for(opts.numbers)
+  return opts
+end
+
+local function check_handler(method, handler, level)
+  if options.callable(handler) then return end
+  error(("%s: expected a handler, function(msg, consumer), got %s"):format(method,
+    options.describe(handler)), level + 1)
+end
+
+-- Begins a call: the shared state; nil when the consumer is closed. A call within a call is misuse.
+local function begin(method, consumer, level)
+  local shared, closed = engine.shared(consumer)
+  if closed then return nil end
+  if shared.running then
+    error(method .. ": this consumer is being read already", level + 1)
+  end
+  shared.running = true
+  shared.cancelled = false
+  shared.iterator = nil
+  shared.retry_at = nil
+  shared.failed_index = nil
+  shared.catches_sigint = engine.catches_sigint()
+  return shared
+end
+
+local function finish(consumer, shared)
+  shared.running = false
+  if shared.closing then
+    engine.close(consumer)
+  else
+    engine.settle(consumer)
+  end
+end
+
+local function conclude(consumer, shared, completed, ...)
+  finish(consumer, shared)
+  if not completed then error((...), 0) end
+  return ...
+end
+
+-- Runs the body of a call; whatever happens in it, the consumer is usable after.
+local function within(consumer, shared, body, ...)
+  return conclude(consumer, shared, pcall(body, consumer, shared, ...))
+end
+
+local function read(consumer, shared, handler, opts)
+  local clock = new_clock(opts)
+  local fresh = false
+  while true do
+    local ready, err, code, raised = prepare(consumer, shared, opts, clock, fresh)
+    if ready == "stop" then return true end
+    if not ready then return nil, err, code, raised end
+    fresh = true
+    local ok
+    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, next_due(clock))
+    if not ok then return nil, err, code, raised end
+  end
+end
+
+function reader.read_history(consumer, handler, given)
+  check_handler("read_history", handler, 2)
+  local opts = check_options("read_history", given, read_options, 2)
+  local shared = begin("read_history", consumer, 2)
+  if not shared then return nil, "closed", "CLOSED" end
+  return within(consumer, shared, read, handler, opts)
+end
+
+local function turn(consumer, shared, handler, opts)
+  local handled = 0
+  if shared.step_retry_at and now() < shared.step_retry_at then return 0, false end
+  shared.step_retry_at = nil
+  local count, err, code, raised = fill(consumer, shared, opts)
+  if not count then return nil, err, code, raised end
+  while shared.handled < shared.limit do
+    local ok
+    ok, err, code, raised = handle_batch(consumer, shared, handler, opts)
+    if not ok then return nil, err, code, raised end
+    handled = shared.handled
+    if shared.retry_at then
+      shared.step_retry_at, shared.retry_at = shared.retry_at, nil
+      return handled, false
+    end
+  end
+  local ok
+  ok, err, code = asked_to_stop(shared)
+  if not ok then return nil, err, code end
+  engine.settle(consumer)
+  return handled, engine.timeout(consumer) == 0
+end
+
+function reader.step(consumer, handler, given)
+  check_handler("step", handler, 2)
+  local opts = check_options("step", given, step_options, 2)
+  local shared = begin("step", consumer, 2)
+  if not shared then return nil, "closed", "CLOSED" end
+  return within(consumer, shared, turn, handler, opts)
+end
+
+local function next_message(consumer, shared, opts, clock, fresh)
+  local ready, err, code = prepare(consumer, shared, opts, clock, fresh)
+  if ready == "messages" then return shared.batch[shared.handled + 1] end
+  if ready == "stop" then return nil end
+  return nil, err, code
+end
+
+-- An iterator: a message counts as handled when the next one is asked for.
+function reader.messages(consumer, given)
+  local opts = check_options("messages", given, iterator_options, 2)
+  local shared, closed = engine.shared(consumer)
+  if closed then error("messages: the consumer is closed", 2) end
+  if shared.running then error("messages: this consumer is being read already", 2) end
+  local iterator = {}
+  local clock = new_clock(opts)
+  local fresh, outstanding = false, false
+  shared.iterator = iterator
+  return function()
+    if shared.iterator ~= iterator then
+      error("messages: this consumer was read by another call meanwhile", 2)
+    end
+    if outstanding then shared.handled = shared.handled + 1 end
+    outstanding = false
+    if not begin("messages", consumer, 2) then error("closed", 2) end
+    shared.iterator = iterator
+    local message, err = within(consumer, shared, next_message, opts, clock, fresh)
+    if err then error(err, 2) end
+    fresh, outstanding = true, message ~= nil
+    return message
+  end
+end
+
+return reader

@@ -1,0 +1,441 @@
+#include "message.h"
+#include "binding.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+/* `bytes` holds, one behind the other: topic, key, value, and each header as the lengths of its name
+ * and value (ABSENT: null) followed by both. */
+struct message {
+    int64_t offset;
+    int64_t timestamp;
+    int32_t partition;
+    int32_t header_count;
+    rd_kafka_timestamp_type_t timestamp_type;
+    bool has_key;
+    bool has_value;
+    size_t topic_length;
+    size_t key_length;
+    size_t value_length;
+    char bytes[];
+};
+
+#define ABSENT SIZE_MAX
+
+const char *const kh_field_names[KH_FIELDS + 1] = {
+    "topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers", NULL};
+
+/* --- copying ------------------------------------------------------------------------------------ */
+
+struct header {
+    const char *name;
+    const void *value;
+    size_t name_length;
+    size_t value_length; /* ABSENT: null */
+};
+
+static bool get_header(const rd_kafka_headers_t *headers, size_t index, struct header *header)
+{
+    if (rd_kafka_header_get_all(headers, index, &header->name, &header->value,
+                                &header->value_length) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return false;
+    header->name_length = strlen(header->name);
+    if (header->value == NULL)
+        header->value_length = ABSENT;
+    return true;
+}
+
+static size_t length_of(const struct header *header)
+{
+    return header->value_length == ABSENT ? 0 : header->value_length;
+}
+
+static size_t measure_headers(const rd_kafka_headers_t *headers, int32_t *count)
+{
+    struct header header;
+    size_t size = 0;
+
+    for (*count = 0; get_header(headers, (size_t)*count, &header); ++*count)
+        size += 2 * sizeof(size_t) + header.name_length + length_of(&header);
+    return size;
+}
+
+static char *put(char *at, const void *bytes, size_t length)
+{
+    if (length > 0)
+        memcpy(at, bytes, length);
+    return at + length;
+}
+
+static void put_headers(char *at, const rd_kafka_headers_t *headers, int32_t count)
+{
+    struct header header;
+
+    for (int32_t i = 0; i < count && get_header(headers, (size_t)i, &header); i++) {
+        at = put(at, &header.name_length, sizeof header.name_length);
+        at = put(at, &header.value_length, sizeof header.value_length);
+        at = put(at, header.name, header.name_length);
+        at = put(at, header.value, length_of(&header));
+    }
+}
+
+/* librdkafka gives them out for reading only, although its type does not say so. */
+static const rd_kafka_headers_t *headers_of(const rd_kafka_message_t *message)
+{
+    rd_kafka_headers_t *headers = NULL;
+
+    if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return NULL;
+    return headers;
+}
+
+void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metatable)
+{
+    const char *topic = rd_kafka_topic_name(message->rkt);
+    const rd_kafka_headers_t *headers = headers_of(message);
+    size_t topic_length = strlen(topic);
+    int32_t header_count = 0;
+    size_t size = topic_length + message->key_len + message->len;
+    struct message *copy;
+    char *at;
+
+    if (headers != NULL)
+        size += measure_headers(headers, &header_count);
+    copy = kh_new_block(L, sizeof *copy + size);
+    copy->offset = message->offset;
+    copy->timestamp = rd_kafka_message_timestamp(message, &copy->timestamp_type);
+    copy->partition = message->partition;
+    copy->header_count = header_count;
+    copy->has_key = message->key != NULL;
+    copy->has_value = message->payload != NULL;
+    copy->topic_length = topic_length;
+    copy->key_length = message->key_len;
+    copy->value_length = message->len;
+    at = put(copy->bytes, topic, topic_length);
+    at = put(at, message->key, message->key_len);
+    at = put(at, message->payload, message->len);
+    if (header_count > 0)
+        put_headers(at, headers, header_count);
+    lua_pushvalue(L, metatable);
+    lua_setmetatable(L, -2);
+}
+
+/* --- pushing what both forms have ----------------------------------------------------------------- */
+
+static void push_optional(lua_State *L, bool present, const char *bytes, size_t length)
+{
+    if (present)
+        lua_pushlstring(L, bytes != NULL ? bytes : "", length);
+    else
+        lua_pushnil(L);
+}
+
+static void push_timestamp(lua_State *L, rd_kafka_timestamp_type_t type, int64_t timestamp)
+{
+    if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || timestamp < 0)
+        lua_pushnil(L);
+    else
+        lua_pushinteger(L, (lua_Integer)timestamp);
+}
+
+static void push_timestamp_type(lua_State *L, rd_kafka_timestamp_type_t type)
+{
+    if (type == RD_KAFKA_TIMESTAMP_CREATE_TIME)
+        lua_pushliteral(L, "create_time");
+    else if (type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME)
+        lua_pushliteral(L, "log_append_time");
+    else
+        lua_pushnil(L);
+}
+
+/* { name = , value = } */
+static void push_header(lua_State *L, const struct header *header)
+{
+    lua_createtable(L, 0, 2);
+    lua_pushlstring(L, header->name, header->name_length);
+    lua_setfield(L, -2, "name");
+    push_optional(L, header->value_length != ABSENT, header->value, length_of(header));
+    lua_setfield(L, -2, "value");
+}
+
+static void push_raw_headers(lua_State *L, const rd_kafka_message_t *message)
+{
+    const rd_kafka_headers_t *headers = headers_of(message);
+    struct header header;
+
+    lua_newtable(L);
+    for (int i = 0; headers != NULL && get_header(headers, (size_t)i, &header); i++) {
+        push_header(L, &header);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+void kh_push_field(lua_State *L, const rd_kafka_message_t *message, kh_field field)
+{
+    rd_kafka_timestamp_type_t type;
+    int64_t timestamp;
+
+    switch (field) {
+    case KH_FIELD_TOPIC:
+        lua_pushstring(L, rd_kafka_topic_name(message->rkt));
+        break;
+    case KH_FIELD_PARTITION:
+        lua_pushinteger(L, message->partition);
+        break;
+    case KH_FIELD_OFFSET:
+        lua_pushinteger(L, (lua_Integer)message->offset);
+        break;
+    case KH_FIELD_TIMESTAMP:
+        timestamp = rd_kafka_message_timestamp(message, &type);
+        push_timestamp(L, type, timestamp);
+        break;
+    case KH_FIELD_TIMESTAMP_TYPE:
+        (void)rd_kafka_message_timestamp(message, &type);
+        push_timestamp_type(L, type);
+        break;
+    case KH_FIELD_KEY:
+        push_optional(L, message->key != NULL, message->key, message->key_len);
+        break;
+    case KH_FIELD_VALUE:
+        push_optional(L, message->payload != NULL, message->payload, message->len);
+        break;
+    default:
+        push_raw_headers(L, message);
+    }
+}
+
+/* --- the userdata --------------------------------------------------------------------------------- */
+
+static const struct message *check(lua_State *L)
+{
+    return luaL_checkudata(L, 1, KH_MESSAGE_CLASS);
+}
+
+static const char *key_bytes(const struct message *message)
+{
+    return message->bytes + message->topic_length;
+}
+
+static const char *value_bytes(const struct message *message)
+{
+    return key_bytes(message) + message->key_length;
+}
+
+static const char *take_header(const char *at, struct header *header)
+{
+    memcpy(&header->name_length, at, sizeof header->name_length);
+    at += sizeof header->name_length;
+    memcpy(&header->value_length, at, sizeof header->value_length);
+    at += sizeof header->value_length;
+    header->name = at;
+    at += header->name_length;
+    header->value = at;
+    return at + length_of(header);
+}
+
+static void push_headers(lua_State *L, const struct message *message)
+{
+    const char *at = value_bytes(message) + message->value_length;
+    struct header header;
+
+    lua_createtable(L, message->header_count, 0);
+    for (int32_t i = 0; i < message->header_count; i++) {
+        at = take_header(at, &header);
+        push_header(L, &header);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+static void push_field(lua_State *L, const struct message *message, kh_field field)
+{
+    switch (field) {
+    case KH_FIELD_TOPIC:
+        lua_pushlstring(L, message->bytes, message->topic_length);
+        break;
+    case KH_FIELD_PARTITION:
+        lua_pushinteger(L, message->partition);
+        break;
+    case KH_FIELD_OFFSET:
+        lua_pushinteger(L, (lua_Integer)message->offset);
+        break;
+    case KH_FIELD_TIMESTAMP:
+        push_timestamp(L, message->timestamp_type, message->timestamp);
+        break;
+    case KH_FIELD_TIMESTAMP_TYPE:
+        push_timestamp_type(L, message->timestamp_type);
+        break;
+    case KH_FIELD_KEY:
+        push_optional(L, message->has_key, key_bytes(message), message->key_length);
+        break;
+    case KH_FIELD_VALUE:
+        push_optional(L, message->has_value, value_bytes(message), message->value_length);
+        break;
+    default:
+        push_headers(L, message);
+    }
+}
+
+/* By length and first letter: this runs for every field that a handler looks at. */
+static int field_named(const char *name, size_t length)
+{
+    kh_field field;
+
+    switch (length) {
+    case 3:
+        field = KH_FIELD_KEY;
+        break;
+    case 5:
+        field = name[0] == 'v' ? KH_FIELD_VALUE : KH_FIELD_TOPIC;
+        break;
+    case 6:
+        field = KH_FIELD_OFFSET;
+        break;
+    case 7:
+        field = KH_FIELD_HEADERS;
+        break;
+    case 9:
+        field = name[0] == 'p' ? KH_FIELD_PARTITION : KH_FIELD_TIMESTAMP;
+        break;
+    case 14:
+        field = KH_FIELD_TIMESTAMP_TYPE;
+        break;
+    default:
+        return -1;
+    }
+    return memcmp(name, kh_field_names[field], length) == 0 ? (int)field : -1;
+}
+
+/* Upvalues: the class' metatable and its methods. */
+static int message_index(lua_State *L)
+{
+    const char *name;
+    size_t length;
+    int field;
+
+    lua_settop(L, 2);
+    if (!lua_getmetatable(L, 1) || !lua_rawequal(L, 3, lua_upvalueindex(1)))
+        return luaL_argerror(L, 1, "a " KH_MESSAGE_CLASS " expected");
+    if (lua_type(L, 2) == LUA_TSTRING) {
+        name = lua_tolstring(L, 2, &length);
+        field = field_named(name, length);
+        if (field >= 0) {
+            push_field(L, lua_touserdata(L, 1), (kh_field)field);
+            return 1;
+        }
+    }
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(2));
+    return 1;
+}
+
+static int message_data(lua_State *L)
+{
+    push_field(L, check(L), KH_FIELD_VALUE);
+    return 1;
+}
+
+static int message_header(lua_State *L)
+{
+    const struct message *message = check(L);
+    size_t length;
+    const char *name = luaL_checklstring(L, 2, &length);
+    const char *at = value_bytes(message) + message->value_length;
+    struct header found = {.value_length = ABSENT};
+
+    for (int32_t i = 0; i < message->header_count; i++) {
+        struct header header;
+
+        at = take_header(at, &header);
+        if (header.name_length == length && memcmp(header.name, name, length) == 0)
+            found = header;
+    }
+    push_optional(L, found.value_length != ABSENT, found.value, length_of(&found));
+    return 1;
+}
+
+static int message_is_tombstone(lua_State *L)
+{
+    lua_pushboolean(L, !check(L)->has_value);
+    return 1;
+}
+
+static int message_totable(lua_State *L)
+{
+    const struct message *message = check(L);
+
+    lua_createtable(L, 0, KH_FIELDS);
+    for (int field = 0; field < KH_FIELDS; field++) {
+        push_field(L, message, (kh_field)field);
+        lua_setfield(L, -2, kh_field_names[field]);
+    }
+    return 1;
+}
+
+enum { SHOWN = 60 };
+
+/* The beginning of some bytes, quoted, with what is not printable as \ddd. */
+static void add_quoted(luaL_Buffer *buffer, const char *bytes, size_t length)
+{
+    luaL_addchar(buffer, '"');
+    for (size_t i = 0; i < length && i < SHOWN; i++) {
+        unsigned char byte = (unsigned char)bytes[i];
+        char escaped[8];
+
+        if (byte >= ' ' && byte < 127 && byte != '"' && byte != '\\') {
+            luaL_addchar(buffer, (char)byte);
+            continue;
+        }
+        snprintf(escaped, sizeof escaped, "\\%03d", byte);
+        luaL_addstring(buffer, escaped);
+    }
+    luaL_addstring(buffer, length > SHOWN ? "\"..." : "\"");
+}
+
+static int message_tostring(lua_State *L)
+{
+    const struct message *message = check(L);
+    char place[64];
+    luaL_Buffer buffer;
+
+    luaL_buffinit(L, &buffer);
+    luaL_addlstring(&buffer, message->bytes, message->topic_length);
+    snprintf(place, sizeof place, "[%d]@%lld ", (int)message->partition,
+             (long long)message->offset);
+    luaL_addstring(&buffer, place);
+    if (message->has_key)
+        add_quoted(&buffer, key_bytes(message), message->key_length);
+    else
+        luaL_addstring(&buffer, "null");
+    luaL_addstring(&buffer, " = ");
+    if (message->has_value)
+        add_quoted(&buffer, value_bytes(message), message->value_length);
+    else
+        luaL_addstring(&buffer, "null");
+    luaL_pushresult(&buffer);
+    return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"data", message_data},       {"header", message_header},
+    {"totable", message_totable}, {"is_tombstone", message_is_tombstone},
+    {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__tostring", message_tostring},
+    {NULL, NULL},
+};
+
+int kh_open_message(lua_State *L)
+{
+    kh_new_class(L, KH_MESSAGE_CLASS, methods, metamethods);
+    lua_getfield(L, -1, "__index");
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, message_index, 2);
+    lua_setfield(L, -3, "__index");
+    lua_remove(L, -2);
+    return 1;
+}
