@@ -1,0 +1,556 @@
+/*
+ * kafka-admin: topics of a test broker, without the seconds that a JVM takes for each call.
+ *
+ *   kafka-admin BOOTSTRAP create TOPIC PARTITIONS [REPLICATION] [NAME=VALUE ...]
+ *   kafka-admin BOOTSTRAP delete TOPIC ...
+ *   kafka-admin BOOTSTRAP partitions TOPIC NEW_TOTAL
+ *   kafka-admin BOOTSTRAP delete-records TOPIC PARTITION OFFSET [PARTITION OFFSET ...]
+ *   kafka-admin BOOTSTRAP ends TOPIC
+ *   kafka-admin BOOTSTRAP config TOPIC NAME=VALUE ...
+ *
+ * create, partitions and delete return when the metadata shows the result: every partition with a
+ * leader, or the topic gone. delete-records takes -1 for the end. ends prints "partition low high"
+ * a line; high is the high watermark, that is the end for read_uncommitted. config keeps the
+ * topic's other settings.
+ *
+ * Nothing takes longer than some 30 s. Errors go to stderr; the exit status is 0 on success, 1 when
+ * it failed, 2 when the command line is not understood.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <librdkafka/rdkafka.h>
+
+enum { TIMEOUT_MS = 30000, POLL_MS = 10 };
+
+typedef struct session {
+    rd_kafka_t *client;
+    rd_kafka_queue_t *queue;
+    rd_kafka_AdminOptions_t *options; /* those of the call under way */
+    long long deadline_ms;
+} session;
+
+/* The topic and its arguments, after the verb. */
+typedef struct argument_list {
+    int count;
+    char **values;
+} argument_list;
+
+typedef struct verb_entry {
+    const char *name;
+    int arguments_least;
+    bool (*run)(session *admin, argument_list arguments);
+} verb_entry;
+
+static bool fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static bool fail(const char *format, ...)
+{
+    va_list values;
+
+    fputs("kafka-admin: ", stderr);
+    va_start(values, format);
+    vfprintf(stderr, format, values);
+    va_end(values);
+    fputc('\n', stderr);
+    return false;
+}
+
+static long long now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int left_ms(const session *admin)
+{
+    long long left = admin->deadline_ms - now_ms();
+
+    return left > 0 ? (int)left : 0;
+}
+
+static void pause_ms(int duration_ms)
+{
+    struct timespec duration = {.tv_sec = 0, .tv_nsec = duration_ms * 1000000L};
+
+    nanosleep(&duration, NULL);
+}
+
+static bool parse_number(const char *text, long long least, long long most, long long *number)
+{
+    char *end;
+
+    errno = 0;
+    *number = strtoll(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || *number < least || *number > most)
+        return fail("'%s' is not a number between %lld and %lld", text, least, most);
+    return true;
+}
+
+static bool parse_partition(const char *text, int32_t *partition)
+{
+    long long number;
+
+    if (!parse_number(text, 0, 1000000, &number))
+        return false;
+    *partition = (int32_t)number;
+    return true;
+}
+
+/* Cuts "name=value" in two; the name stays at the argument. */
+static bool split_setting(char *argument, char **value)
+{
+    char *equals = strchr(argument, '=');
+
+    if (equals == NULL || equals == argument)
+        return fail("'%s' is not of the form name=value", argument);
+    *equals = '\0';
+    *value = equals + 1;
+    return true;
+}
+
+/* --- calls of the Admin API --------------------------------------------------------------------*/
+
+static const rd_kafka_AdminOptions_t *start_call(session *admin, rd_kafka_admin_op_t operation)
+{
+    char reason[256];
+    int timeout_ms = left_ms(admin) > 1 ? left_ms(admin) : 1;
+
+    if (admin->options != NULL)
+        rd_kafka_AdminOptions_destroy(admin->options);
+    admin->options = rd_kafka_AdminOptions_new(admin->client, operation);
+    if (rd_kafka_AdminOptions_set_request_timeout(admin->options, timeout_ms, reason,
+                                                  sizeof(reason)) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        fail("the request's timeout: %s", reason);
+    return admin->options;
+}
+
+/* The result of the call under way, or NULL after saying what went wrong. Only the call as a whole
+ * is looked at; each topic has an error of its own. */
+static rd_kafka_event_t *await_result(session *admin, const char *what)
+{
+    rd_kafka_event_t *event = rd_kafka_queue_poll(admin->queue, left_ms(admin) + 1000);
+
+    if (event == NULL) {
+        fail("%s: no answer within %d ms", what, TIMEOUT_MS);
+        return NULL;
+    }
+    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        fail("%s: %s", what, rd_kafka_event_error_string(event));
+        rd_kafka_event_destroy(event);
+        return NULL;
+    }
+    return event;
+}
+
+static bool check_topics(const rd_kafka_topic_result_t **results, size_t count, const char *what)
+{
+    bool fine = true;
+
+    for (size_t i = 0; i < count; i++) {
+        if (rd_kafka_topic_result_error(results[i]) == RD_KAFKA_RESP_ERR_NO_ERROR)
+            continue;
+        const char *reason = rd_kafka_topic_result_error_string(results[i]);
+        fine = fail("%s %s: %s", what, rd_kafka_topic_result_name(results[i]),
+                    reason != NULL ? reason
+                                   : rd_kafka_err2str(rd_kafka_topic_result_error(results[i])));
+    }
+    return fine;
+}
+
+/* --- metadata ----------------------------------------------------------------------------------*/
+
+/* Always of all topics: asking for one by name could create it. NULL when it cannot be had now. */
+static const struct rd_kafka_metadata *get_metadata(session *admin)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+
+    if (rd_kafka_metadata(admin->client, 1, NULL, &metadata, left_ms(admin)) !=
+        RD_KAFKA_RESP_ERR_NO_ERROR)
+        return NULL;
+    return metadata;
+}
+
+static const struct rd_kafka_metadata_topic *find_topic(const struct rd_kafka_metadata *metadata,
+                                                        const char *name)
+{
+    for (int i = 0; i < metadata->topic_cnt; i++)
+        if (strcmp(metadata->topics[i].topic, name) == 0)
+            return &metadata->topics[i];
+    return NULL;
+}
+
+/* The number of partitions if all of them have a leader, 0 if there is no such topic, else -1. */
+static int count_partitions(session *admin, const char *name)
+{
+    const struct rd_kafka_metadata *metadata = get_metadata(admin);
+    int count = -1;
+
+    if (metadata == NULL)
+        return -1;
+    const struct rd_kafka_metadata_topic *topic = find_topic(metadata, name);
+    if (topic == NULL) {
+        count = 0;
+    } else if (topic->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        count = topic->partition_cnt;
+        for (int i = 0; i < topic->partition_cnt; i++)
+            if (topic->partitions[i].leader < 0)
+                count = -1;
+    }
+    rd_kafka_metadata_destroy(metadata);
+    return count;
+}
+
+static bool await_partitions(session *admin, const char *name, int expected)
+{
+    int count;
+
+    while ((count = count_partitions(admin, name)) != expected) {
+        if (left_ms(admin) == 0)
+            return fail("%s: the metadata does not show %d partitions within %d ms", name, expected,
+                        TIMEOUT_MS);
+        pause_ms(POLL_MS);
+    }
+    return true;
+}
+
+/* --- verbs -------------------------------------------------------------------------------------*/
+
+static bool set_new_topic(rd_kafka_NewTopic_t *topic, argument_list settings)
+{
+    for (int i = 0; i < settings.count; i++) {
+        char *value = NULL;
+        if (!split_setting(settings.values[i], &value))
+            return false;
+        rd_kafka_resp_err_t code = rd_kafka_NewTopic_set_config(topic, settings.values[i], value);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return fail("setting %s: %s", settings.values[i], rd_kafka_err2str(code));
+    }
+    return true;
+}
+
+static bool send_create(session *admin, rd_kafka_NewTopic_t *topic)
+{
+    size_t count;
+
+    rd_kafka_CreateTopics(admin->client, &topic, 1,
+                          start_call(admin, RD_KAFKA_ADMIN_OP_CREATETOPICS), admin->queue);
+    rd_kafka_event_t *event = await_result(admin, "create");
+    if (event == NULL)
+        return false;
+    const rd_kafka_topic_result_t **results =
+        rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+    bool fine = check_topics(results, count, "create");
+    rd_kafka_event_destroy(event);
+    return fine;
+}
+
+static bool run_create(session *admin, argument_list arguments)
+{
+    const char *name = arguments.values[0];
+    long long partitions, replication = -1;
+    int used = 2;
+    char reason[256];
+
+    if (!parse_number(arguments.values[1], 1, 100000, &partitions))
+        return false;
+    if (arguments.count > 2 && strchr(arguments.values[2], '=') == NULL) {
+        if (!parse_number(arguments.values[2], 1, 1000, &replication))
+            return false;
+        used = 3;
+    }
+    rd_kafka_NewTopic_t *topic =
+        rd_kafka_NewTopic_new(name, (int)partitions, (int)replication, reason, sizeof(reason));
+    if (topic == NULL)
+        return fail("create %s: %s", name, reason);
+    arguments.count -= used;
+    arguments.values += used;
+    bool fine = set_new_topic(topic, arguments) && send_create(admin, topic);
+    rd_kafka_NewTopic_destroy(topic);
+    return fine && await_partitions(admin, name, (int)partitions);
+}
+
+static bool delete_one(session *admin, const char *name)
+{
+    rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(name);
+    size_t count;
+
+    rd_kafka_DeleteTopics(admin->client, &topic, 1,
+                          start_call(admin, RD_KAFKA_ADMIN_OP_DELETETOPICS), admin->queue);
+    rd_kafka_DeleteTopic_destroy(topic);
+    rd_kafka_event_t *event = await_result(admin, "delete");
+    if (event == NULL)
+        return false;
+    const rd_kafka_topic_result_t **results =
+        rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &count);
+    bool fine = check_topics(results, count, "delete");
+    rd_kafka_event_destroy(event);
+    return fine && await_partitions(admin, name, 0);
+}
+
+static bool run_delete(session *admin, argument_list arguments)
+{
+    bool fine = true;
+
+    for (int i = 0; i < arguments.count; i++)
+        fine = delete_one(admin, arguments.values[i]) && fine;
+    return fine;
+}
+
+static bool run_partitions(session *admin, argument_list arguments)
+{
+    const char *name = arguments.values[0];
+    long long total;
+    char reason[256];
+    size_t count;
+
+    if (!parse_number(arguments.values[1], 1, 100000, &total))
+        return false;
+    rd_kafka_NewPartitions_t *partitions =
+        rd_kafka_NewPartitions_new(name, (size_t)total, reason, sizeof(reason));
+    if (partitions == NULL)
+        return fail("partitions %s: %s", name, reason);
+    rd_kafka_CreatePartitions(admin->client, &partitions, 1,
+                              start_call(admin, RD_KAFKA_ADMIN_OP_CREATEPARTITIONS), admin->queue);
+    rd_kafka_NewPartitions_destroy(partitions);
+    rd_kafka_event_t *event = await_result(admin, "partitions");
+    if (event == NULL)
+        return false;
+    const rd_kafka_topic_result_t **results = rd_kafka_CreatePartitions_result_topics(
+        rd_kafka_event_CreatePartitions_result(event), &count);
+    bool fine = check_topics(results, count, "partitions");
+    rd_kafka_event_destroy(event);
+    return fine && await_partitions(admin, name, (int)total);
+}
+
+static bool send_delete_records(session *admin, const rd_kafka_topic_partition_list_t *offsets)
+{
+    rd_kafka_DeleteRecords_t *records = rd_kafka_DeleteRecords_new(offsets);
+    bool fine = true;
+
+    rd_kafka_DeleteRecords(admin->client, &records, 1,
+                           start_call(admin, RD_KAFKA_ADMIN_OP_DELETERECORDS), admin->queue);
+    rd_kafka_DeleteRecords_destroy(records);
+    rd_kafka_event_t *event = await_result(admin, "delete-records");
+    if (event == NULL)
+        return false;
+    const rd_kafka_topic_partition_list_t *results =
+        rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event));
+    for (int i = 0; i < results->cnt; i++) {
+        const rd_kafka_topic_partition_t *result = &results->elems[i];
+        if (result->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            fine = fail("delete-records %s [%d]: %s", result->topic, (int)result->partition,
+                        rd_kafka_err2str(result->err));
+    }
+    rd_kafka_event_destroy(event);
+    return fine;
+}
+
+static bool run_delete_records(session *admin, argument_list arguments)
+{
+    rd_kafka_topic_partition_list_t *offsets;
+    bool fine = true;
+
+    if (arguments.count % 2 == 0)
+        return fail("delete-records: partition %s has no offset",
+                    arguments.values[arguments.count - 1]);
+    offsets = rd_kafka_topic_partition_list_new(arguments.count / 2);
+    for (int i = 1; fine && i < arguments.count; i += 2) {
+        int32_t partition;
+        long long offset;
+        fine = parse_partition(arguments.values[i], &partition) &&
+               parse_number(arguments.values[i + 1], RD_KAFKA_OFFSET_END, INT64_MAX, &offset);
+        if (fine)
+            rd_kafka_topic_partition_list_add(offsets, arguments.values[0], partition)->offset =
+                offset;
+    }
+    fine = fine && send_delete_records(admin, offsets);
+    rd_kafka_topic_partition_list_destroy(offsets);
+    return fine;
+}
+
+/* Asked again until the deadline: right after an election the leader may not know its role yet. */
+static bool print_ends(session *admin, const char *name, int32_t partition)
+{
+    int64_t low, high;
+    rd_kafka_resp_err_t code;
+
+    while ((code = rd_kafka_query_watermark_offsets(admin->client, name, partition, &low, &high,
+                                                    left_ms(admin))) !=
+           RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (left_ms(admin) == 0)
+            return fail("ends %s [%d]: %s", name, (int)partition, rd_kafka_err2str(code));
+        pause_ms(POLL_MS);
+    }
+    printf("%d %lld %lld\n", (int)partition, (long long)low, (long long)high);
+    return true;
+}
+
+static bool run_ends(session *admin, argument_list arguments)
+{
+    const char *name = arguments.values[0];
+    int count;
+
+    while ((count = count_partitions(admin, name)) < 0) {
+        if (left_ms(admin) == 0)
+            return fail("ends %s: no metadata with a leader for every partition within %d ms", name,
+                        TIMEOUT_MS);
+        pause_ms(POLL_MS);
+    }
+    if (count == 0)
+        return fail("ends %s: there is no such topic", name);
+    for (int32_t partition = 0; partition < count; partition++)
+        if (!print_ends(admin, name, partition))
+            return false;
+    return true;
+}
+
+/* Copies the settings made on the topic itself, not the broker's defaults. */
+static bool copy_settings(session *admin, rd_kafka_ConfigResource_t *target)
+{
+    const char *name = rd_kafka_ConfigResource_name(target);
+    rd_kafka_ConfigResource_t *question =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
+    size_t count, entry_count;
+    bool fine = true;
+
+    rd_kafka_DescribeConfigs(admin->client, &question, 1,
+                             start_call(admin, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS), admin->queue);
+    rd_kafka_ConfigResource_destroy(question);
+    rd_kafka_event_t *event = await_result(admin, "config");
+    if (event == NULL)
+        return false;
+    const rd_kafka_ConfigResource_t **answers = rd_kafka_DescribeConfigs_result_resources(
+        rd_kafka_event_DescribeConfigs_result(event), &count);
+    for (size_t i = 0; i < count; i++) {
+        if (rd_kafka_ConfigResource_error(answers[i]) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            fine = fail("config %s: %s", name, rd_kafka_ConfigResource_error_string(answers[i]));
+            continue;
+        }
+        const rd_kafka_ConfigEntry_t **entries =
+            rd_kafka_ConfigResource_configs(answers[i], &entry_count);
+        for (size_t j = 0; j < entry_count; j++)
+            if (rd_kafka_ConfigEntry_source(entries[j]) ==
+                RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG)
+                rd_kafka_ConfigResource_set_config(target, rd_kafka_ConfigEntry_name(entries[j]),
+                                                   rd_kafka_ConfigEntry_value(entries[j]));
+    }
+    rd_kafka_event_destroy(event);
+    return fine;
+}
+
+static bool send_config(session *admin, rd_kafka_ConfigResource_t *target)
+{
+    size_t count;
+    bool fine = true;
+
+    rd_kafka_AlterConfigs(admin->client, &target, 1,
+                          start_call(admin, RD_KAFKA_ADMIN_OP_ALTERCONFIGS), admin->queue);
+    rd_kafka_event_t *event = await_result(admin, "config");
+    if (event == NULL)
+        return false;
+    const rd_kafka_ConfigResource_t **answers =
+        rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(event), &count);
+    for (size_t i = 0; i < count; i++)
+        if (rd_kafka_ConfigResource_error(answers[i]) != RD_KAFKA_RESP_ERR_NO_ERROR)
+            fine = fail("config %s: %s", rd_kafka_ConfigResource_name(answers[i]),
+                        rd_kafka_ConfigResource_error_string(answers[i]));
+    rd_kafka_event_destroy(event);
+    return fine;
+}
+
+/* AlterConfigs replaces all settings of the topic; the call that changes single ones came with
+ * librdkafka 2.2 only. So the present ones are read first and sent along. */
+static bool run_config(session *admin, argument_list arguments)
+{
+    rd_kafka_ConfigResource_t *target =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, arguments.values[0]);
+    bool fine = copy_settings(admin, target);
+
+    for (int i = 1; fine && i < arguments.count; i++) {
+        char *value = NULL;
+        fine = split_setting(arguments.values[i], &value);
+        if (fine)
+            rd_kafka_ConfigResource_set_config(target, arguments.values[i], value);
+    }
+    fine = fine && send_config(admin, target);
+    rd_kafka_ConfigResource_destroy(target);
+    return fine;
+}
+
+/* --- the program -------------------------------------------------------------------------------*/
+
+static const verb_entry verbs[] = {
+    {"create", 2, run_create},
+    {"delete", 1, run_delete},
+    {"partitions", 2, run_partitions},
+    {"delete-records", 3, run_delete_records},
+    {"ends", 1, run_ends},
+    {"config", 2, run_config},
+};
+
+static const verb_entry *find_verb(const char *name)
+{
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    return NULL;
+}
+
+/* A consumer without a group: the kind of client that never creates a topic by looking at it. */
+static rd_kafka_t *connect_to(const char *bootstrap)
+{
+    const char *settings[][2] = {
+        {"bootstrap.servers", bootstrap},      {"client.id", "kafka-admin"},
+        {"allow.auto.create.topics", "false"}, {"isolation.level", "read_uncommitted"},
+        {"log.connection.close", "false"},
+    };
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char reason[256];
+
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+        if (rd_kafka_conf_set(conf, settings[i][0], settings[i][1], reason, sizeof(reason)) !=
+            RD_KAFKA_CONF_OK) {
+            rd_kafka_conf_destroy(conf);
+            fail("%s", reason);
+            return NULL;
+        }
+    }
+    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof(reason));
+    if (client == NULL) {
+        rd_kafka_conf_destroy(conf);
+        fail("%s", reason);
+    }
+    return client;
+}
+
+int main(int argc, char **argv)
+{
+    const verb_entry *verb = argc > 2 ? find_verb(argv[2]) : NULL;
+    session admin = {.deadline_ms = now_ms() + TIMEOUT_MS};
+
+    if (verb == NULL || argc - 3 < verb->arguments_least) {
+        fail("usage: kafka-admin BOOTSTRAP create|delete|partitions|delete-records|ends|config"
+             " TOPIC ...; the first lines of tools/kafka/admin.c say which arguments");
+        return 2;
+    }
+    admin.client = connect_to(argv[1]);
+    if (admin.client == NULL)
+        return 1;
+    admin.queue = rd_kafka_queue_new(admin.client);
+    bool fine = verb->run(&admin, (argument_list){.count = argc - 3, .values = argv + 3});
+    if (admin.options != NULL)
+        rd_kafka_AdminOptions_destroy(admin.options);
+    rd_kafka_queue_destroy(admin.queue);
+    rd_kafka_destroy(admin.client);
+    if (fflush(stdout) != 0)
+        fine = fail("stdout: %s", strerror(errno));
+    return fine ? 0 : 1;
+}
