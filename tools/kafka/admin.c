@@ -412,8 +412,23 @@ static bool run_ends(session *admin, argument_list arguments)
     return true;
 }
 
-/* Copies the settings made on the topic itself, not the broker's defaults. */
-static bool copy_settings(session *admin, rd_kafka_ConfigResource_t *target)
+/* Copies a setting that was made on the topic itself, unless it is among the new ones: the broker
+ * refuses a name that comes twice. */
+static void copy_setting(rd_kafka_ConfigResource_t *target, const rd_kafka_ConfigEntry_t *entry,
+                         argument_list new_names)
+{
+    const char *name = rd_kafka_ConfigEntry_name(entry);
+
+    if (rd_kafka_ConfigEntry_source(entry) != RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG)
+        return;
+    for (int i = 0; i < new_names.count; i++)
+        if (strcmp(new_names.values[i], name) == 0)
+            return;
+    rd_kafka_ConfigResource_set_config(target, name, rd_kafka_ConfigEntry_value(entry));
+}
+
+static bool copy_settings(session *admin, rd_kafka_ConfigResource_t *target,
+                          argument_list new_names)
 {
     const char *name = rd_kafka_ConfigResource_name(target);
     rd_kafka_ConfigResource_t *question =
@@ -437,10 +452,7 @@ static bool copy_settings(session *admin, rd_kafka_ConfigResource_t *target)
         const rd_kafka_ConfigEntry_t **entries =
             rd_kafka_ConfigResource_configs(answers[i], &entry_count);
         for (size_t j = 0; j < entry_count; j++)
-            if (rd_kafka_ConfigEntry_source(entries[j]) ==
-                RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG)
-                rd_kafka_ConfigResource_set_config(target, rd_kafka_ConfigEntry_name(entries[j]),
-                                                   rd_kafka_ConfigEntry_value(entries[j]));
+            copy_setting(target, entries[j], new_names);
     }
     rd_kafka_event_destroy(event);
     return fine;
@@ -472,14 +484,16 @@ static bool run_config(session *admin, argument_list arguments)
 {
     rd_kafka_ConfigResource_t *target =
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, arguments.values[0]);
-    bool fine = copy_settings(admin, target);
+    argument_list settings = {.count = arguments.count - 1, .values = arguments.values + 1};
+    bool fine = true;
 
-    for (int i = 1; fine && i < arguments.count; i++) {
+    for (int i = 0; fine && i < settings.count; i++) {
         char *value = NULL;
-        fine = split_setting(arguments.values[i], &value);
+        fine = split_setting(settings.values[i], &value);
         if (fine)
-            rd_kafka_ConfigResource_set_config(target, arguments.values[i], value);
+            rd_kafka_ConfigResource_set_config(target, settings.values[i], value);
     }
+    fine = fine && copy_settings(admin, target, settings);
     fine = fine && send_config(admin, target);
     rd_kafka_ConfigResource_destroy(target);
     return fine;
