@@ -18,7 +18,7 @@ local history = { _VERSION = "kafka-history scm" }
 --- The version of librdkafka that is loaded, as in "2.0.2".
 history.librdkafka_version = core.librdkafka_version
 
-local callbacks = { "on_event", "on_log" }
+local callbacks = { "on_event", "on_log", "on_stats" }
 
 -- The configuration without what is Lua's: a copy, so that the caller's table stays as it is.
 local function split(config, level)

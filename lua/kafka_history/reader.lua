@@ -52,9 +52,9 @@ local function tell_reports(consumer, shared)
   while true do
     local kind, report = engine.report(consumer)
     if not kind then return true end
-    local callback = kind == "log" and shared.on_log or kind == "event" and shared.on_event
-    if callback then
-      local ok, err, code, raised = call_back(consumer, shared, "on_" .. kind, callback, report)
+    local name = "on_" .. kind
+    if shared[name] then
+      local ok, err, code, raised = call_back(consumer, shared, name, shared[name], report)
       if not ok then return nil, err, code, raised end
     end
   end

@@ -21,6 +21,12 @@ struct option {
     char *value;
 };
 
+struct given_offset {
+    char *topic;
+    int32_t partition;
+    int64_t offset;
+};
+
 struct kh_config {
     char *addresses;
     char **topics;
@@ -29,7 +35,15 @@ struct kh_config {
     char *version;
     double start_timeout_s;
     double stall_timeout_s;
+    double commit_interval_s;
     bool continue_after_truncation;
+    bool target_is_stable;
+    bool from_end;
+    kh_start_kind start_kind;
+    double start_number;
+    struct given_offset *given_offsets;
+    kh_start_offset *start_offsets; /* the same, by number of the topic */
+    size_t offset_count;
     struct option *options;
     size_t option_count;
     char *sasl_username;
@@ -257,15 +271,55 @@ static bool set_stall_timeout(kh_config *config, const char *key, const kh_value
     return set_seconds(&config->stall_timeout_s, key, value, error);
 }
 
+static bool set_commit_interval(kh_config *config, const char *key, const kh_value *value,
+                                kh_error *error)
+{
+    return set_seconds(&config->commit_interval_s, key, value, error);
+}
+
+static bool set_from_beginning(kh_config *config, const char *key, const kh_value *value,
+                               kh_error *error)
+{
+    if (value->type != KH_VALUE_BOOLEAN)
+        return refuse_value(error, key, "true or false", value);
+    config->from_end = !value->boolean;
+    return true;
+}
+
+/* Does the value stand for one of two words? `second` says which. */
+static bool read_choice(const kh_value *value, const char *first_word, const char *second_word,
+                        bool *second)
+{
+    if (value->type != KH_VALUE_STRING)
+        return false;
+    *second = strcmp(value->string, second_word) == 0;
+    return *second || strcmp(value->string, first_word) == 0;
+}
+
+static bool set_target(kh_config *config, const char *key, const kh_value *value, kh_error *error)
+{
+    if (!read_choice(value, "end", "stable", &config->target_is_stable))
+        return refuse_value(error, key, "\"end\" or \"stable\"", value);
+    return true;
+}
+
+static bool set_consumer_group(kh_config *config, const char *key, const kh_value *value,
+                               kh_error *error)
+{
+    (void)config;
+    if (value->type != KH_VALUE_STRING || value->string[0] == '\0')
+        return refuse_value(error, key, "the name of a group", value);
+    return refuse(error,
+                  "%s: this version reads standalone only: every consumer reads every partition; "
+                  "leave the key out",
+                  key);
+}
+
 static bool set_on_truncation(kh_config *config, const char *key, const kh_value *value,
                               kh_error *error)
 {
-    bool is_string = value->type == KH_VALUE_STRING;
-
-    if (!is_string ||
-        (strcmp(value->string, "error") != 0 && strcmp(value->string, "continue") != 0))
+    if (!read_choice(value, "error", "continue", &config->continue_after_truncation))
         return refuse_value(error, key, "\"error\" or \"continue\"", value);
-    config->continue_after_truncation = strcmp(value->string, "continue") == 0;
     return true;
 }
 
@@ -276,7 +330,9 @@ static const struct {
     {"addresses", set_addresses},         {"topics", set_topics},
     {"client_id", set_client_id},         {"version", set_version},
     {"start_timeout", set_start_timeout}, {"stall_timeout", set_stall_timeout},
-    {"on_truncation", set_on_truncation},
+    {"on_truncation", set_on_truncation}, {"target", set_target},
+    {"from_beginning", set_from_beginning}, {"commit_interval", set_commit_interval},
+    {"consumer_group", set_consumer_group},
 };
 
 bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh_error *error)
@@ -286,6 +342,64 @@ bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh
             return keys[i].set(config, key, value, error);
     return refuse(error,
                   "%.64s: there is no such key; librdkafka's properties go into options", key);
+}
+
+/* --- where to start ----------------------------------------------------------------------------- */
+
+/* Kafka's offsets and times are 63 bits wide; a double is exact up to 2^53, which is as far as any
+ * log goes. */
+static bool is_whole(double number, double most)
+{
+    return number >= 0 && number <= most && number == floor(number);
+}
+
+#define EXACT_MAX 9007199254740992.0
+
+static bool set_start(kh_config *config, kh_start_kind kind, const char *name, double number,
+                      kh_error *error)
+{
+    if (!is_whole(number, EXACT_MAX))
+        return refuse(error, "start: %s: expected a whole number, 0 or more, got number %.14g", name,
+                      number);
+    config->start_kind = kind;
+    config->start_number = number;
+    return true;
+}
+
+bool kh_config_set_start_timestamp(kh_config *config, double timestamp_ms, kh_error *error)
+{
+    return set_start(config, KH_START_TIMESTAMP, "timestamp", timestamp_ms, error);
+}
+
+bool kh_config_set_start_last(kh_config *config, double count, kh_error *error)
+{
+    return set_start(config, KH_START_LAST, "last", count, error);
+}
+
+bool kh_config_set_start_offset(kh_config *config, const char *topic, double partition,
+                                double offset, kh_error *error)
+{
+    struct given_offset *grown;
+
+    if (!check_topic("start", topic, error))
+        return false;
+    if (!is_whole(partition, INT32_MAX))
+        return refuse(error, "start: %s: expected numbers of partitions as keys, got number %.14g",
+                      topic, partition);
+    if (!is_whole(offset, EXACT_MAX))
+        return refuse(error, "start: %s[%.0f]: expected an offset, 0 or more, got number %.14g",
+                      topic, partition, offset);
+    grown = realloc(config->given_offsets, (config->offset_count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return refuse_memory(error);
+    config->given_offsets = grown;
+    grown[config->offset_count] = (struct given_offset){
+        .topic = strdup(topic), .partition = (int32_t)partition, .offset = (int64_t)offset};
+    if (grown[config->offset_count].topic == NULL)
+        return refuse_memory(error);
+    config->offset_count++;
+    config->start_kind = KH_START_OFFSETS;
+    return true;
 }
 
 /* --- options ---------------------------------------------------------------------------------- */
@@ -500,6 +614,37 @@ static bool read_credentials(kh_config *config, const rd_kafka_conf_t *conf, kh_
                    read_property(conf, "sasl.password", text, sizeof text), error);
 }
 
+static int number_of_topic(const kh_config *config, const char *topic)
+{
+    for (size_t i = 0; i < config->topic_count; i++)
+        if (strcmp(config->topics[i], topic) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* The offsets by number of the topic: every one must be of a topic that is read. */
+static bool resolve_start(kh_config *config, kh_error *error)
+{
+    if (config->from_end && config->start_kind != KH_START_BEGINNING)
+        return refuse(error, "start: goes with from_beginning = true only");
+    if (config->from_end)
+        config->start_kind = KH_START_END;
+    free(config->start_offsets);
+    config->start_offsets = calloc(config->offset_count + 1, sizeof *config->start_offsets);
+    if (config->start_offsets == NULL)
+        return refuse_memory(error);
+    for (size_t i = 0; i < config->offset_count; i++) {
+        const struct given_offset *given = &config->given_offsets[i];
+        int topic = number_of_topic(config, given->topic);
+
+        if (topic < 0)
+            return refuse(error, "start: \"%s\" is none of the topics", given->topic);
+        config->start_offsets[i] = (kh_start_offset){
+            .topic = topic, .partition = given->partition, .offset = given->offset};
+    }
+    return true;
+}
+
 static bool read_settings(kh_config *config, const rd_kafka_conf_t *conf, kh_error *error)
 {
     kh_settings *settings = &config->settings;
@@ -523,6 +668,11 @@ static bool read_settings(kh_config *config, const rd_kafka_conf_t *conf, kh_err
     settings->must_poke = !kh_library_has_property("fetch.queue.backoff.ms");
     settings->reads_uncommitted =
         strcmp(read_property(conf, "isolation.level", text, sizeof text), "read_uncommitted") == 0;
+    settings->target_is_stable = config->target_is_stable;
+    settings->start_kind = config->start_kind;
+    settings->start_number = (int64_t)config->start_number;
+    settings->start_offsets = config->start_offsets;
+    settings->start_offset_count = config->offset_count;
     return true;
 }
 
@@ -534,6 +684,7 @@ kh_config *kh_config_new(void)
         return NULL;
     config->start_timeout_s = 60;
     config->stall_timeout_s = 30;
+    config->commit_interval_s = 5;
     return config;
 }
 
@@ -547,6 +698,8 @@ bool kh_config_finish(kh_config *config, kh_error *error)
                              "{ \"localhost:9092\" }");
     if (config->topic_count == 0)
         return refuse(error, "topics: missing; the topics to read, as in { \"orders\" }");
+    if (!resolve_start(config, error))
+        return false;
     conf = kh_config_make_conf(config, KH_HANDLE_CONSUMER, error);
     if (conf == NULL)
         return false;
@@ -585,6 +738,10 @@ void kh_config_free(kh_config *config)
         free_secret(config->options[i].value);
     }
     free(config->options);
+    for (size_t i = 0; i < config->offset_count; i++)
+        free(config->given_offsets[i].topic);
+    free(config->given_offsets);
+    free(config->start_offsets);
     free_secret(config->sasl_username);
     free_secret(config->sasl_password);
     free(config);

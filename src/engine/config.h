@@ -41,8 +41,17 @@ kh_config *kh_config_new(void);
 void kh_config_free(kh_config *config);
 
 /* Sets one key. addresses, topics: strings. client_id, version, on_truncation: a string.
- * start_timeout, stall_timeout: seconds. */
+ * target: "end" or "stable". from_beginning: a boolean. start_timeout, stall_timeout, commit_interval:
+ * seconds. */
 bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh_error *error);
+
+/* Where to start instead of the beginning; one kind only, the last one wins. */
+bool kh_config_set_start_timestamp(kh_config *config, double timestamp_ms, kh_error *error);
+bool kh_config_set_start_last(kh_config *config, double count, kh_error *error);
+
+/* One partition's offset; may be called for many. What is not named starts at the beginning. */
+bool kh_config_set_start_offset(kh_config *config, const char *topic, double partition,
+                                double offset, kh_error *error);
 
 /* Sets one librdkafka property of `options`; a number or a boolean is written as librdkafka does. */
 bool kh_config_set_option(kh_config *config, const char *property, const kh_value *value,
@@ -61,6 +70,20 @@ typedef enum kh_handle_purpose {
 rd_kafka_conf_t *kh_config_make_conf(const kh_config *config, kh_handle_purpose purpose,
                                      kh_error *error);
 
+typedef enum kh_start_kind {
+    KH_START_BEGINNING,
+    KH_START_END,       /* as of now: caught up at once */
+    KH_START_TIMESTAMP, /* the first message at or after a time */
+    KH_START_LAST,      /* the last messages of each partition */
+    KH_START_OFFSETS    /* what was given for each partition */
+} kh_start_kind;
+
+typedef struct kh_start_offset {
+    int topic; /* index into topics */
+    int32_t partition;
+    int64_t offset;
+} kh_start_offset;
+
 /* What the engine itself needs to know. */
 typedef struct kh_settings {
     const char *addresses; /* host:port,host:port */
@@ -75,6 +98,11 @@ typedef struct kh_settings {
     int64_t metadata_refresh_ms; /* INT64_MAX: never */
     bool must_poke;              /* no fetch.queue.backoff.ms: fetchers must be woken by hand */
     bool reads_uncommitted;
+    bool target_is_stable; /* history ends at the last stable offset, not at the high watermark */
+    kh_start_kind start_kind;
+    int64_t start_number; /* the timestamp in ms, or how many of the last messages */
+    const kh_start_offset *start_offsets;
+    size_t start_offset_count;
 } kh_settings;
 
 /* Of a finished config; valid as long as that is. */

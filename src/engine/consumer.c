@@ -224,6 +224,15 @@ static void on_log(void *opaque, int level, const char *facility, const char *te
     kh_reports_add(&c->reports, &report, "%s", text);
 }
 
+static void on_stats(void *opaque, const char *json)
+{
+    kh_consumer *c = opaque;
+    kh_report report = no_place;
+
+    report.kind = KH_REPORT_STATS;
+    kh_reports_add(&c->reports, &report, "%s", json);
+}
+
 /* --- assigning -------------------------------------------------------------------------------- */
 
 static void report_failed_call(kh_consumer *c, int index, const char *what,
@@ -473,9 +482,21 @@ static bool start_job(kh_consumer *c, struct job *job)
     return false;
 }
 
+static struct job *make_start(kh_consumer *c)
+{
+    struct job *job = make_job(c, JOB_START);
+
+    if (job == NULL)
+        return NULL;
+    job->snapshot.wants_stable = c->settings->target_is_stable && !c->settings->reads_uncommitted;
+    job->snapshot.wants_time = c->settings->start_kind == KH_START_TIMESTAMP;
+    job->snapshot.timestamp_ms = c->settings->start_number;
+    return job;
+}
+
 static void start_reading(kh_consumer *c)
 {
-    if (kh_helper_is_busy(c->helper) || !start_job(c, make_job(c, JOB_START)))
+    if (kh_helper_is_busy(c->helper) || !start_job(c, make_start(c)))
         return;
     c->phase = PHASE_STARTING;
     c->last_words[0] = '\0';
@@ -613,19 +634,84 @@ static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
     return true;
 }
 
-static void assign_place(kh_consumer *c, const kh_snapshot_partition *found)
+static int64_t target_of(const kh_consumer *c, const kh_snapshot_partition *found)
+{
+    return c->settings->target_is_stable ? found->stable : found->end;
+}
+
+/* Where the partition is to be read from; false: outside its log, with the error filled in. */
+static bool choose_start(kh_consumer *c, const kh_snapshot_partition *found, int64_t *start)
+{
+    const kh_settings *settings = c->settings;
+    int64_t target = target_of(c, found);
+
+    *start = found->low;
+    switch (settings->start_kind) {
+    case KH_START_BEGINNING:
+        break;
+    case KH_START_END:
+        *start = target;
+        break;
+    case KH_START_TIMESTAMP:
+        *start = found->at_time >= 0 ? found->at_time : target;
+        break;
+    case KH_START_LAST:
+        if (target - settings->start_number > found->low)
+            *start = target - settings->start_number;
+        break;
+    case KH_START_OFFSETS:
+        for (size_t i = 0; i < settings->start_offset_count; i++) {
+            const kh_start_offset *given = &settings->start_offsets[i];
+
+            if (given->topic == found->topic && given->partition == found->partition)
+                *start = given->offset;
+        }
+        break;
+    }
+    if (*start >= found->low && (*start <= target || settings->start_kind != KH_START_OFFSETS))
+        return true;
+    kh_error_set(&c->error, "_OFFSET_OUT_OF_RANGE",
+                 "%s[%d]: start at offset %lld lies outside the log, which goes from %lld to %lld; "
+                 "was the topic made anew?",
+                 c->topics[found->topic].name, (int)found->partition, (long long)*start,
+                 (long long)found->low, (long long)target);
+    return false;
+}
+
+static bool assign_place(kh_consumer *c, const kh_snapshot_partition *found)
 {
     int index = place_at(c, found->topic, found->partition);
 
-    c->places[index].next = found->low;
+    if (!choose_start(c, found, &c->places[index].next))
+        return false;
     feed(c, &(kh_event){.type = KH_EVENT_SNAPSHOT,
                         .partition = index,
                         .low = found->low,
-                        .target = found->end});
+                        .target = target_of(c, found)});
+    return true;
+}
+
+/* Offsets may be given for partitions that do not exist. */
+static bool check_start_offsets(kh_consumer *c)
+{
+    for (size_t i = 0; i < c->settings->start_offset_count; i++) {
+        const kh_start_offset *given = &c->settings->start_offsets[i];
+
+        if (given->partition < c->topics[given->topic].place_count)
+            continue;
+        kh_error_set(&c->error, "_UNKNOWN_PARTITION",
+                     "start: %s has %d partitions; there is no partition %d",
+                     c->topics[given->topic].name, c->topics[given->topic].place_count,
+                     (int)given->partition);
+        return false;
+    }
+    return true;
 }
 
 static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
 {
+    bool placed;
+
     if (snapshot->failed) {
         tell_start_failure(c, snapshot);
         return;
@@ -635,9 +721,10 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
         fail_start(c);
         return;
     }
-    for (int i = 0; i < snapshot->partition_count; i++)
-        assign_place(c, &snapshot->partitions[i]);
-    if (!assign_all(c)) {
+    placed = check_start_offsets(c);
+    for (int i = 0; i < snapshot->partition_count && placed; i++)
+        placed = assign_place(c, &snapshot->partitions[i]);
+    if (!placed || !assign_all(c)) {
         fail_start(c);
         return;
     }
@@ -1280,7 +1367,8 @@ static bool make_room(kh_consumer *c, kh_error *error)
 
 static bool open_parts(kh_consumer *c, kh_config *config, kh_error *error)
 {
-    kh_listener listener = {.on_error = on_error, .on_log = on_log, .opaque = c};
+    kh_listener listener = {
+        .on_error = on_error, .on_log = on_log, .on_stats = on_stats, .opaque = c};
 
     c->handles = kh_handles_open(config, &listener, error);
     if (c->handles == NULL)

@@ -45,6 +45,18 @@ static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const 
         handles->listener.on_log(handles->listener.opaque, level, facility, text);
 }
 
+/* 0: librdkafka frees the text itself. */
+static int stats_cb(rd_kafka_t *rk, char *json, size_t length, void *opaque)
+{
+    kh_handles *handles = opaque;
+
+    (void)rk;
+    (void)length;
+    if (atomic_load(&handles->listening))
+        handles->listener.on_stats(handles->listener.opaque, json);
+    return 0;
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 static bool open_client(kh_handles *handles, kh_error *error)
@@ -57,6 +69,7 @@ static bool open_client(kh_handles *handles, kh_error *error)
     rd_kafka_conf_set_opaque(conf, handles);
     rd_kafka_conf_set_error_cb(conf, error_cb);
     rd_kafka_conf_set_log_cb(conf, log_cb);
+    rd_kafka_conf_set_stats_cb(conf, stats_cb);
     handles->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
     if (handles->rk == NULL) {
         rd_kafka_conf_destroy(conf);

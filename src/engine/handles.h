@@ -22,6 +22,7 @@ typedef struct kh_handles kh_handles;
 typedef struct kh_listener {
     void (*on_error)(void *opaque, rd_kafka_resp_err_t code, const char *reason);
     void (*on_log)(void *opaque, int level, const char *facility, const char *text);
+    void (*on_stats)(void *opaque, const char *json);
     void *opaque;
 } kh_listener;
 

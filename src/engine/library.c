@@ -58,8 +58,21 @@ bool kh_library_has_list_offsets(void)
     return rd_kafka_ListOffsets != NULL && rd_kafka_AdminOptions_set_isolation_level != NULL;
 }
 
+int64_t kh_library_offset_spec(kh_offset_question question, int64_t timestamp_ms)
+{
+    switch (question) {
+    case KH_ASK_LOW:
+        return RD_KAFKA_OFFSET_BEGINNING;
+    case KH_ASK_TIME:
+        return timestamp_ms;
+    default:
+        return RD_KAFKA_OFFSET_END;
+    }
+}
+
 void kh_library_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
-                             kh_offset_question *question, int timeout_ms, rd_kafka_queue_t *queue)
+                             int64_t spec, kh_offset_question *question, int timeout_ms,
+                             rd_kafka_queue_t *queue)
 {
     char reason[256];
     rd_kafka_AdminOptions_t *options =
@@ -72,8 +85,7 @@ void kh_library_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *pa
     (void)rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason, sizeof reason);
     rd_kafka_AdminOptions_set_opaque(options, question);
     for (int i = 0; i < partitions->cnt; i++)
-        partitions->elems[i].offset =
-            *question == KH_ASK_LOW ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+        partitions->elems[i].offset = spec;
     rd_kafka_ListOffsets(rk, partitions, options, queue);
     rd_kafka_AdminOptions_destroy(options);
 }

@@ -30,6 +30,7 @@ typedef enum kh_offset_question {
     KH_ASK_LOW,        /* the first offset */
     KH_ASK_END,        /* the high watermark */
     KH_ASK_STABLE_END, /* the last stable offset */
+    KH_ASK_TIME,       /* the first offset at or after a time; -1: there is none */
     KH_OFFSET_QUESTIONS
 } kh_offset_question;
 
@@ -38,9 +39,13 @@ bool kh_library_has_list_offsets(void);
 
 /* Only where it has: asks for all partitions of the list, one request a leader. The answer arrives on
  * the queue as an event; `question` is its rd_kafka_event_opaque. The offsets of `partitions` are
- * overwritten. */
+ * overwritten with `spec`, what ListOffsets is to look for: see kh_library_offset_spec. */
 void kh_library_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
-                             kh_offset_question *question, int timeout_ms, rd_kafka_queue_t *queue);
+                             int64_t spec, kh_offset_question *question, int timeout_ms,
+                             rd_kafka_queue_t *queue);
+
+/* How ListOffsets, and rd_kafka_offsets_for_times, are asked that. */
+int64_t kh_library_offset_spec(kh_offset_question question, int64_t timestamp_ms);
 
 /* Calls visit with each partition of such an answer: its offset, or its error. */
 void kh_library_visit_offsets(rd_kafka_event_t *event,

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define FORGET_ERROR_MS 30000
-#define TEXT_MAX 2048
 
 void kh_reports_init(kh_reports *reports)
 {
@@ -44,9 +43,23 @@ void kh_reports_clear(kh_reports *reports)
         kh_report_free(report);
 }
 
+static char *format_text(const char *format, va_list arguments)
+{
+    va_list again;
+    char *text;
+    int length;
+
+    va_copy(again, arguments);
+    length = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    text = length >= 0 ? malloc((size_t)length + 1) : NULL;
+    if (text != NULL)
+        vsnprintf(text, (size_t)length + 1, format, arguments);
+    return text;
+}
+
 void kh_reports_add(kh_reports *reports, const kh_report *report, const char *format, ...)
 {
-    char text[TEXT_MAX];
     kh_report *copy = reports->count < KH_REPORTS_MAX ? malloc(sizeof *copy) : NULL;
     va_list arguments;
 
@@ -54,12 +67,11 @@ void kh_reports_add(kh_reports *reports, const kh_report *report, const char *fo
         reports->dropped++;
         return;
     }
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
     *copy = *report;
     copy->next = NULL;
-    copy->text = strdup(text);
+    va_start(arguments, format);
+    copy->text = format_text(format, arguments);
+    va_end(arguments);
     copy->facility = report->facility != NULL ? strdup(report->facility) : NULL;
     if (copy->text == NULL || (report->facility != NULL && copy->facility == NULL)) {
         reports->dropped++;

@@ -13,13 +13,13 @@
 
 #pragma GCC visibility push(hidden)
 
-typedef enum kh_report_kind { KH_REPORT_EVENT, KH_REPORT_LOG } kh_report_kind;
+typedef enum kh_report_kind { KH_REPORT_EVENT, KH_REPORT_LOG, KH_REPORT_STATS } kh_report_kind;
 
 /* What does not belong to an event is NULL, or -1. */
 typedef struct kh_report {
     kh_report_kind kind;
     const char *name; /* of an event: "snapshot", "caught_up", "gap", "error", ... */
-    char *text;       /* for people; of a log line: the line */
+    char *text;       /* for people; of a log line: the line; of statistics: librdkafka's JSON */
     const char *topic;
     int32_t partition;
     int64_t offset;   /* where it happened */

@@ -52,7 +52,8 @@ bool kh_snapshot_add(kh_snapshot *snapshot, int topic, int32_t partition)
                                            .error = RD_KAFKA_RESP_ERR__WAIT_COORD,
                                            .low = -1,
                                            .end = -1,
-                                           .stable = -1};
+                                           .stable = -1,
+                                           .at_time = -1};
     snapshot->partition_count = count + 1;
     return true;
 }
@@ -179,6 +180,10 @@ static void note_offset(void *opaque, const rd_kafka_topic_partition_t *found)
 
     if (partition == NULL)
         return;
+    if (answer->question == KH_ASK_TIME && found->err == 0) {
+        partition->at_time = found->offset;
+        return;
+    }
     if (found->err != 0 || found->offset < 0) {
         partition->error = found->err != 0 ? found->err : RD_KAFKA_RESP_ERR__NO_OFFSET;
         return;
@@ -203,17 +208,33 @@ static void note_failure(kh_snapshot *snapshot, rd_kafka_resp_err_t failed)
             snapshot->partitions[i].error = failed;
 }
 
+static int list_questions(const kh_snapshot *snapshot,
+                          kh_offset_question questions[KH_OFFSET_QUESTIONS])
+{
+    int count = 0;
+
+    questions[count++] = KH_ASK_LOW;
+    questions[count++] = KH_ASK_END;
+    if (snapshot->wants_stable)
+        questions[count++] = KH_ASK_STABLE_END;
+    if (snapshot->wants_time)
+        questions[count++] = KH_ASK_TIME;
+    return count;
+}
+
 /* All questions at once; their answers in any order. */
 static void ask_with_list_offsets(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
 {
     rd_kafka_queue_t *queue = rd_kafka_queue_new(asker->rk);
     rd_kafka_topic_partition_list_t *list = list_askable(snapshot, 0);
-    kh_offset_question questions[] = {KH_ASK_LOW, KH_ASK_END, KH_ASK_STABLE_END};
-    int awaited = snapshot->wants_stable ? 3 : 2;
+    kh_offset_question questions[KH_OFFSET_QUESTIONS];
+    int awaited = list_questions(snapshot, questions);
     int64_t until_ms = kh_clock_ms() + REQUEST_TIMEOUT_MS;
 
     for (int i = 0; i < awaited; i++)
-        kh_library_list_offsets(asker->rk, list, &questions[i], REQUEST_TIMEOUT_MS, queue);
+        kh_library_list_offsets(asker->rk, list,
+                                kh_library_offset_spec(questions[i], snapshot->timestamp_ms),
+                                &questions[i], REQUEST_TIMEOUT_MS, queue);
     while (awaited > 0 && kh_clock_ms() < until_ms && !kh_helper_is_cancelled(helper)) {
         rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
         struct answer answer = {.snapshot = snapshot};
@@ -239,8 +260,8 @@ static void ask_with_list_offsets(kh_snapshot *snapshot, const kh_asker *asker, 
  * in every element: look at what it returns first. */
 static void ask_for_times(kh_snapshot *snapshot, rd_kafka_t *rk, kh_offset_question question)
 {
-    rd_kafka_topic_partition_list_t *list = list_askable(
-        snapshot, question == KH_ASK_LOW ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END);
+    rd_kafka_topic_partition_list_t *list =
+        list_askable(snapshot, kh_library_offset_spec(question, snapshot->timestamp_ms));
     struct answer answer = {.snapshot = snapshot, .question = question};
     rd_kafka_resp_err_t failed;
 
@@ -286,10 +307,14 @@ static void ask_ends(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_t *q
     if (question_handle == NULL) {
         ask_with_list_offsets(snapshot, asker, helper);
     } else {
-        ask_for_times(snapshot, question_handle, KH_ASK_LOW);
-        ask_for_times(snapshot, question_handle, KH_ASK_END);
-        if (snapshot->wants_stable && !kh_helper_is_cancelled(helper))
-            ask_for_times(snapshot, asker->rk, KH_ASK_STABLE_END);
+        kh_offset_question questions[KH_OFFSET_QUESTIONS];
+        int count = list_questions(snapshot, questions);
+
+        /* Only the consumer's own handle, which reads committed, sees the stable end. */
+        for (int i = 0; i < count && !kh_helper_is_cancelled(helper); i++)
+            ask_for_times(snapshot,
+                          questions[i] == KH_ASK_STABLE_END ? asker->rk : question_handle,
+                          questions[i]);
     }
     if (!snapshot->wants_stable)
         for (int i = 0; i < snapshot->partition_count; i++)

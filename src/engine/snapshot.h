@@ -27,7 +27,8 @@ typedef struct kh_snapshot_partition {
     rd_kafka_resp_err_t error; /* why there is no answer for it */
     int64_t low;
     int64_t end;    /* the high watermark */
-    int64_t stable; /* where read_committed ends; `end` unless asked for */
+    int64_t stable;  /* where read_committed ends; `end` unless asked for */
+    int64_t at_time; /* the first offset at or after the time, if that was asked; -1: none */
 } kh_snapshot_partition;
 
 typedef struct kh_snapshot_topic {
@@ -43,6 +44,8 @@ typedef struct kh_snapshot {
     kh_snapshot_partition *partitions;
     int partition_count;
     bool wants_stable;
+    bool wants_time;
+    int64_t timestamp_ms; /* the time, in Kafka's milliseconds since 1970 */
     bool failed;
     kh_error error; /* when failed */
 } kh_snapshot;

@@ -134,6 +134,63 @@ static bool read_options(lua_State *L, int index, kh_config *config, kh_error *e
     return done;
 }
 
+static bool refuse_start(kh_error *error)
+{
+    kh_error_set(error, "CONFIG",
+                 "start: expected { timestamp = ms }, { last = n } or offsets by topic and "
+                 "partition, as in { orders = { [0] = 42 } }");
+    return false;
+}
+
+/* { [partition] = offset } */
+static bool read_start_offsets(lua_State *L, const char *topic, int index, kh_config *config,
+                               kh_error *error)
+{
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        bool numbers = lua_type(L, -2) == LUA_TNUMBER && lua_type(L, -1) == LUA_TNUMBER;
+
+        if (!numbers)
+            return refuse_start(error);
+        if (!kh_config_set_start_offset(config, topic, lua_tonumber(L, -2), lua_tonumber(L, -1),
+                                        error))
+            return false;
+        lua_pop(L, 1);
+    }
+    return true;
+}
+
+static bool read_start(lua_State *L, int index, kh_config *config, kh_error *error)
+{
+    int modes = 0;  /* timestamp, last */
+    int topics = 0; /* with offsets */
+
+    if (lua_type(L, index) != LUA_TTABLE)
+        return refuse_start(error);
+    lua_pushnil(L);
+    while (lua_next(L, index) != 0) {
+        int value_at = lua_gettop(L);
+        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        bool is_number = lua_type(L, value_at) == LUA_TNUMBER;
+        bool done = false;
+
+        if (is_number && strcmp(key, "timestamp") == 0)
+            done = kh_config_set_start_timestamp(config, lua_tonumber(L, value_at), error);
+        else if (is_number && strcmp(key, "last") == 0)
+            done = kh_config_set_start_last(config, lua_tonumber(L, value_at), error);
+        else if (lua_type(L, value_at) == LUA_TTABLE && key[0] != '\0')
+            done = read_start_offsets(L, key, value_at, config, error);
+        else
+            return refuse_start(error);
+        if (!done)
+            return false;
+        modes += is_number;
+        topics += !is_number;
+        lua_settop(L, value_at - 1);
+    }
+    return (modes == 1 && topics == 0) || (modes == 0 && topics > 0) || refuse_start(error);
+}
+
 static bool read_key(lua_State *L, int value_at, kh_config *config, kh_error *error)
 {
     const char *key;
@@ -144,6 +201,8 @@ static bool read_key(lua_State *L, int value_at, kh_config *config, kh_error *er
     key = lua_tostring(L, value_at - 1);
     if (strcmp(key, "options") == 0)
         return read_options(L, value_at, config, error);
+    if (strcmp(key, "start") == 0)
+        return read_start(L, value_at, config, error);
     value = read_value(L, value_at);
     return kh_config_set(config, key, &value, error);
 }
@@ -398,9 +457,12 @@ static int report_gc(lua_State *L)
     return 0;
 }
 
-/* report(consumer): "event" or "log" and a table with the oldest report; nothing when there is none. */
+/* report(consumer): "event" or "log" and a table with the oldest report, or "stats" and librdkafka's
+ * JSON; nothing when there is none. */
 static int consumer_report(lua_State *L)
 {
+    static const char *const kinds[] = {
+        [KH_REPORT_EVENT] = "event", [KH_REPORT_LOG] = "log", [KH_REPORT_STATS] = "stats"};
     struct consumer *consumer = check(L);
     kh_report **kept = kh_new_block(L, sizeof *kept);
     const kh_report *report;
@@ -415,7 +477,13 @@ static int consumer_report(lua_State *L)
     report = *kept;
     if (report == NULL)
         return 0;
-    lua_pushstring(L, report->kind == KH_REPORT_LOG ? "log" : "event");
+    lua_pushstring(L, kinds[report->kind]);
+    if (report->kind == KH_REPORT_STATS) {
+        lua_pushstring(L, report->text);
+        kh_report_free(*kept);
+        *kept = NULL;
+        return 2;
+    }
     lua_createtable(L, 0, 8);
     set_string(L, "name", report->name);
     set_string(L, "text", report->text);
