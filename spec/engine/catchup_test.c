@@ -402,6 +402,11 @@ static const struct test_case cases[] = {
      "continue; history 6 10; from 6; settled; eof 7 -> ask; end 0 3 3 0; tick 1000 0 -> ask; "
      "end 0 3 3 1000 -> truncated at 6 of 10 to 3, read from 0; unsettled; revoke; from 0; "
      "settled; eof 3 -> done, caught up"},
+    {"\"continue\": a log that is cut when its partition is done has its new T when that comes "
+     "back",
+     "continue; " BEGIN_TWO "eof 10 -> done; reset -> ask; end 0 3 3 0; tick 1000 0 -> ask; "
+     "end 0 3 3 1000 -> truncated at 0 of 10 to 3, read from 0; unsettled; revoke; from 0; "
+     "settled; eof 3 -> done; eof p1 5 -> done p1, caught up"},
     {"an answer is not believed while a message is unhandled, and asked for again after it",
      BEGIN "eof 5 -> ask; end 0 5 5 0; tick 1000 0 -> ask; message 5; eof 6; end 0 5 5 1000; "
            "handled 5 -> ask; end 0 6 6 1100 -> truncated at 6 of 10 to 6"},
@@ -412,6 +417,11 @@ static const struct test_case cases[] = {
            "noleader 1000; tick 2000 0 -> ask; end 0 10 10 2000; tick 9000 0"},
     {"a done partition asks nothing more", BEGIN "eof 5 -> ask; failed 0; eof 10 -> done, "
                                                  "caught up; tick 9000 0; timeout -> -1"},
+    {"a question that was out when the partition was done is not asked again",
+     BEGIN "eof 5 -> ask; eof 10 -> done, caught up; failed 0; tick 9000 30000; timeout -> -1"},
+    {"\"no such topic\" without being asked, in a done partition, is made sure of like any other",
+     BEGIN "eof 10 -> done, caught up; gone 0; tick 1000 0 -> ask; failed 1000; "
+           "tick 2000 0 -> ask; gone 2000 -> truncated at 0 of 10 to -1 gone"},
     {"doubt about the end is over when the partition is done",
      BEGIN "message 8; eof 9; message 10; handled 8 -> done, caught up; handled 10"},
 
@@ -420,6 +430,12 @@ static const struct test_case cases[] = {
      BEGIN "message 2; handled 2; reset -> ask; end 6 12 12 0 -> gap 3..6, read from 6; "
            "get -> assigned known pending start 0 low 0 T 10 at 6; message 9; "
            "handled 9 -> done, caught up"},
+    {"a gap begins where end-of-partition was, not at the last message before a hole",
+     BEGIN "message 2; handled 2; eof 5 -> ask; end 0 12 5 0; reset -> ask; "
+           "end 6 12 12 0 -> gap 5..6, read from 6"},
+    {"a log whose low is where end-of-partition was has no gap: it was cut",
+     BEGIN "message 2; handled 2; eof 6 -> ask; end 0 12 6 0; reset -> ask; end 6 12 12 0; "
+           "tick 1000 0 -> ask; end 6 12 12 1000 -> truncated at 3 of 10 to 12"},
     {"a gap that reaches T completes",
      BEGIN "reset -> ask; end 10 12 12 0 -> gap 0..10, read from 10, done, caught up"},
     {"a gap that ends one below T does not complete",
@@ -441,13 +457,19 @@ static const struct test_case cases[] = {
     {"an answer about a lost position waits for the unhandled message too",
      BEGIN "reset -> ask; message 2; end 6 12 12 0; handled 2 -> ask; "
            "end 6 12 12 0 -> gap 3..6, read from 6"},
+    {"a doubt from before the position was lost does not confirm the loss",
+     BEGIN "eof 5 -> ask; end 0 5 5 0; reset; tick 1000 0 -> ask; end 0 12 12 1000; reset; "
+           "tick 2000 0 -> ask; end 0 12 12 2000 -> truncated at 0 of 10 to 12"},
+    {"an answer to a question from before the position was lost says nothing about the loss",
+     BEGIN "eof 0 -> ask; reset; end 1 12 12 0 -> ask; end 6 12 12 0 -> gap 0..6, read from 6"},
     {"a position lost after the signal is a gap too",
      BEGIN "message 10 -> done, caught up; handled 10; reset -> ask; "
            "end 15 20 20 0 -> gap 11..15, read from 15; message 15; handled 15"},
     {"a log cut after the signal is a truncation, which undoes nothing",
      "continue; " BEGIN "message 10 -> done, caught up; handled 10; reset -> ask; end 0 3 3 0; "
      "tick 1000 0 -> ask; end 0 3 3 1000 -> truncated at 11 of 10 to 3, read from 0; "
-     "message 0; handled 0; eof 3; pending -> 0 caught up"},
+     "message 0; handled 0; eof 3; pending -> 0 caught up; "
+     "get -> assigned known start 0 low 0 T 10 at 1"},
 
     /* 5. the topic is deleted */
     {"\"no such topic\" is not believed the first time",
@@ -489,6 +511,8 @@ static const struct test_case cases[] = {
      BEGIN "tick 30000 30000 -> ask; message 3; end 0 10 10 30000; handled 3"},
     {"a handled message before the answer ends the stall unreported",
      BEGIN "tick 30000 30000 -> ask; message 3; handled 3; end 0 10 10 30000"},
+    {"a partition that is done before the answer ends the stall unreported",
+     BEGIN "tick 30000 30000 -> ask; eof 10 -> done, caught up; end 0 10 10 30000"},
     {"time that passes while the reader does not wait is no stall", BEGIN "tick 990000 0"},
     {"while a message is unhandled there is no stall, and no tick is needed for one",
      BEGIN "message 3; tick 31000 31000; timeout -> -1; handled 3; timeout -> 30000; "
@@ -597,6 +621,12 @@ static const struct test_case cases[] = {
     {"a gap in a partition that was added later is reported",
      BEGIN "from p1 0; reset p1 -> ask p1; end p1 4 6 6 0 -> gap 0..4 p1, read from 4 p1; "
            "pending -> 1"},
+    {"a partition that was added later gets no T by a truncation",
+     "continue; " BEGIN "from p1 0; message p1 0; handled p1 0; reset p1 -> ask p1; "
+     "end p1 0 0 0 0; tick 1000 0 -> ask p1; end p1 0 0 0 1000 -> truncated at 1 of 0 to 0 p1, "
+     "read from 0 p1; reset p1 -> ask p1; end p1 0 7 7 1000; tick 2000 0 -> ask p1; "
+     "end p1 0 7 7 2000 -> truncated at 0 of 0 to 7 p1, read from 0 p1; "
+     "get p1 -> assigned start 0 low 0 T 0 at 0"},
     {"a snapshot of an assigned partition comes too late", BEGIN "history 0 3; eof 3 -> ask"},
     {"a snapshot before the assignment may be taken again",
      "history 0 10; history 0 3; from 0; settled; eof 3 -> done, caught up"},

@@ -35,7 +35,8 @@
  *
  * The same question is asked when the broker refuses the position. Records that were deleted in
  * front of the reader are a gap: low has passed the position and the end has not moved back. All
- * else is a truncation.
+ * else is a truncation. An answer only counts here if it was asked for after the refusal: an older
+ * one may describe the log as it was while the position was still in it.
  */
 #include "catchup.h"
 
@@ -64,6 +65,7 @@ struct partition {
     bool verify;            /* end-of-partition came below T and has not been explained */
     bool lost;              /* the position was refused */
     bool asking;            /* an ASK_END is out */
+    bool asked_lost;        /* the last one was asked when the position was lost already */
     int64_t eof;            /* where the reader stands at an end; NONE: not at one */
     int64_t ask_at_ms;      /* when to ask for the end again; NONE: no need */
     int64_t below_since_ms; /* first answer that contradicts the target or position; NONE */
@@ -180,6 +182,7 @@ static void ask_end(const struct turn *turn, struct partition *p)
     if (p->asking)
         return;
     p->asking = true;
+    p->asked_lost = p->lost;
     act(turn, p, (kh_action){.type = KH_ACTION_ASK_END});
 }
 
@@ -194,6 +197,12 @@ static void ask_end_at(const struct turn *turn, struct partition *p, int64_t at_
 static bool has_unhandled(const struct partition *p)
 {
     return p->handled < p->arrived;
+}
+
+/* How far the reader is known to have got: end-of-partition tells of a hole, a message does not. */
+static int64_t reached(const struct partition *p)
+{
+    return p->eof > p->arrived ? p->eof : p->arrived;
 }
 
 static void note_progress(kh_catchup *catchup, struct partition *p)
@@ -353,6 +362,9 @@ static void on_position(const struct turn *turn, struct partition *p, int64_t of
 
 static void on_reset(const struct turn *turn, struct partition *p)
 {
+    /* An answer that contradicted T says nothing about the position. */
+    if (!p->lost)
+        p->below_since_ms = NONE;
     p->lost = true;
     ask_if_in_doubt(turn, p);
 }
@@ -378,10 +390,10 @@ static void truncate(const struct turn *turn, struct partition *p, int64_t low, 
         give_evidence(turn, p);
         return;
     }
-    /* The snapshot's low goes with the log that it described: a partition that is assigned again
-     * must not be done because of it. */
+    /* The snapshot goes with the log that it described. A partition that is done may be assigned
+     * again before the signal: then the old low must not complete it, nor the old T be missed. */
     p->low = low;
-    if (p->history.pending)
+    if (p->history.known && !catchup->caught_up)
         p->history.target = end;
     assert(!p->history.pending || !p->history.evidence);
     read_from(turn, p, low);
@@ -416,11 +428,9 @@ static void report_stall(const struct turn *turn, struct partition *p, kh_stall_
 
 static kh_stall_cause cause_of_stall(const struct partition *p, int64_t end, int64_t stable)
 {
-    int64_t reached = p->eof > p->arrived ? p->eof : p->arrived;
-
     if (end < p->history.target)
         return KH_STALL_TRUNCATED;
-    if (stable < p->history.target && reached >= stable)
+    if (stable < p->history.target && reached(p) >= stable)
         return KH_STALL_OPEN_TRANSACTION;
     if (p->eof != NONE && p->eof < stable)
         return KH_STALL_LAGGING_FOLLOWER;
@@ -437,8 +447,12 @@ static void on_end_is(const struct turn *turn, struct partition *p, const kh_eve
     report_stall(turn, p, cause_of_stall(p, event->end, event->stable), event->end);
     if (has_unhandled(p))
         return; /* more arrived meanwhile; what doubt is left asks again when that is handled */
-    if (p->lost && event->low > p->arrived && !end_moved_back) {
-        act(turn, p, (kh_action){.type = KH_ACTION_GAP, .offset = p->arrived, .to = event->low});
+    if (p->lost && !p->asked_lost) {
+        ask_if_in_doubt(turn, p); /* the answer may be older than what made the position invalid */
+        return;
+    }
+    if (p->lost && event->low > reached(p) && !end_moved_back) {
+        act(turn, p, (kh_action){.type = KH_ACTION_GAP, .offset = reached(p), .to = event->low});
         read_from(turn, p, event->low);
         return;
     }
@@ -463,7 +477,8 @@ static void on_ask_error(const struct turn *turn, struct partition *p, const kh_
     }
     report_stall(turn, p, event->error == KH_ASK_NO_LEADER ? KH_STALL_NO_LEADER : KH_STALL_UNKNOWN,
                  NONE);
-    ask_end_at(turn, p, later(turn->catchup->now_ms, KH_CATCHUP_CONFIRM_MS));
+    if (p->history.pending || p->lost || p->gone_since_ms != NONE)
+        ask_end_at(turn, p, later(turn->catchup->now_ms, KH_CATCHUP_CONFIRM_MS));
 }
 
 /* Asks what is due for the partition now, and says when to look again. */
