@@ -38,7 +38,7 @@ struct place { /* a partition of a topic */
     int topic;
     int32_t partition;
     int64_t next;  /* offsets below were handed out, or lie before the start */
-    int64_t eof;   /* the end that the reader last stood at; -1: none */
+    int64_t eof;   /* the end, or the T, that the reader last stood at; -1: none */
     bool parked;   /* read to T, and nothing beyond is wanted yet */
     bool gone;     /* its topic was deleted, and that was reported */
     bool ask;      /* its end is to be asked for */
@@ -394,17 +394,27 @@ static void tell_stall(kh_consumer *c, const kh_action *action)
                    (long long)action->target, report.cause);
 }
 
+static void tell_partition_caught_up(kh_consumer *c, int index)
+{
+    struct place *place = &c->places[index];
+    kh_report report = report_at(c, index, "partition_caught_up");
+
+    report.target = kh_catchup_get(c->catchup, index).target;
+    /* Whatever lies between the last message and T is none: reading would go on at T, even where
+     * that was told by the position, before any end-of-partition. */
+    if (!place->gone && place->eof < report.target)
+        place->eof = report.target;
+    kh_reports_add(&c->reports, &report, "%s[%d]: caught up with offset %lld", report.topic,
+                   (int)report.partition, (long long)report.target);
+}
+
 static void act(void *opaque, const kh_action *action)
 {
     kh_consumer *c = opaque;
-    kh_report report;
 
     switch (action->type) {
     case KH_ACTION_PARTITION_CAUGHT_UP:
-        report = report_at(c, action->partition, "partition_caught_up");
-        report.target = kh_catchup_get(c->catchup, action->partition).target;
-        kh_reports_add(&c->reports, &report, "%s[%d]: caught up with offset %lld", report.topic,
-                       (int)report.partition, (long long)report.target);
+        tell_partition_caught_up(c, action->partition);
         break;
     case KH_ACTION_CAUGHT_UP:
         tell_caught_up(c);
@@ -616,14 +626,20 @@ static bool assign_all(kh_consumer *c)
     return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+/* Told before the partitions are assigned, as some of them may be done in the act. */
 static void tell_snapshot(kh_consumer *c)
 {
     kh_report report = report_at(c, -1, "snapshot");
-    kh_progress progress = kh_consumer_progress(c);
+    int64_t offsets = 0;
 
-    kh_reports_add(&c->reports, &report,
-                   "history: %lld offsets in %d partitions of %zu topics",
-                   (long long)progress.offsets_total, c->place_count, c->settings->topic_count);
+    for (int i = 0; i < c->place_count; i++) {
+        int64_t target = kh_catchup_get(c->catchup, i).target;
+
+        if (target > c->places[i].next)
+            offsets += target - c->places[i].next;
+    }
+    kh_reports_add(&c->reports, &report, "history: %lld offsets in %d partitions of %zu topics",
+                   (long long)offsets, c->place_count, c->settings->topic_count);
 }
 
 static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
@@ -732,9 +748,9 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
     c->refresh_at_ms = c->settings->metadata_refresh_ms == INT64_MAX
                            ? INT64_MAX
                            : kh_clock_ms() + c->settings->metadata_refresh_ms;
+    tell_snapshot(c);
     for (int i = 0; i < c->place_count; i++)
         feed_offset(c, KH_EVENT_ASSIGN, i, c->places[i].next);
-    tell_snapshot(c);
     feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
 }
 
