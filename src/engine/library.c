@@ -1,16 +1,21 @@
 #include "library.h"
 
 #include <stddef.h>
+#include <string.h>
 
 /* Newer than the headers of 2.0.2, which this file compiles with: declared weak, so that each is NULL
  * where the library that is loaded lacks it. The numbers are librdkafka's ABI. */
-enum { ADMIN_OP_LIST_OFFSETS = 21 };
+enum { ADMIN_OP_DESCRIBE_TOPICS = 19, ADMIN_OP_LIST_OFFSETS = 21 };
 enum { READ_UNCOMMITTED = 0, READ_COMMITTED = 1 };
 
 #if RD_KAFKA_VERSION < 0x020300ff
 typedef struct rd_kafka_ListOffsetsResultInfo_s rd_kafka_ListOffsetsResultInfo_t;
 typedef rd_kafka_event_t rd_kafka_ListOffsets_result_t;
 typedef int rd_kafka_IsolationLevel_t;
+typedef struct rd_kafka_TopicCollection_s rd_kafka_TopicCollection_t;
+typedef struct rd_kafka_TopicDescription_s rd_kafka_TopicDescription_t;
+typedef struct rd_kafka_Uuid_s rd_kafka_Uuid_t;
+typedef rd_kafka_event_t rd_kafka_DescribeTopics_result_t;
 #endif
 
 #define WEAK __attribute__((weak, visibility("default")))
@@ -25,6 +30,23 @@ WEAK const rd_kafka_topic_partition_t *rd_kafka_ListOffsetsResultInfo_topic_part
 WEAK rd_kafka_error_t *
 rd_kafka_AdminOptions_set_isolation_level(rd_kafka_AdminOptions_t *options,
                                           rd_kafka_IsolationLevel_t value);
+
+WEAK void rd_kafka_DescribeTopics(rd_kafka_t *rk, const rd_kafka_TopicCollection_t *topics,
+                                  const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
+WEAK rd_kafka_TopicCollection_t *rd_kafka_TopicCollection_of_topic_names(const char **topics,
+                                                                         size_t topics_cnt);
+WEAK void rd_kafka_TopicCollection_destroy(rd_kafka_TopicCollection_t *topics);
+WEAK const rd_kafka_DescribeTopics_result_t *
+rd_kafka_event_DescribeTopics_result(rd_kafka_event_t *rkev);
+WEAK const rd_kafka_TopicDescription_t **
+rd_kafka_DescribeTopics_result_topics(const rd_kafka_DescribeTopics_result_t *result, size_t *cntp);
+WEAK const char *rd_kafka_TopicDescription_name(const rd_kafka_TopicDescription_t *topicdesc);
+WEAK const rd_kafka_Uuid_t *
+rd_kafka_TopicDescription_topic_id(const rd_kafka_TopicDescription_t *topicdesc);
+WEAK const char *rd_kafka_Uuid_base64str(const rd_kafka_Uuid_t *uuid);
+
+/* What a broker that knows no ids (below 2.8) has for one. */
+#define NO_TOPIC_ID "AAAAAAAAAAAAAAAAAAAAAA"
 
 /* 0x020d02ff is 2.13.2: major, minor and revision, a byte each. */
 static int version(void)
@@ -102,4 +124,44 @@ void kh_library_visit_offsets(rd_kafka_event_t *event,
         infos = rd_kafka_ListOffsets_result_infos(result, &count);
     for (size_t i = 0; i < count; i++)
         visit(opaque, rd_kafka_ListOffsetsResultInfo_topic_partition(infos[i]));
+}
+
+bool kh_library_has_topic_ids(void)
+{
+    return rd_kafka_DescribeTopics != NULL && rd_kafka_TopicDescription_topic_id != NULL &&
+           rd_kafka_Uuid_base64str != NULL;
+}
+
+void kh_library_describe_topics(rd_kafka_t *rk, const char **names, size_t count, void *opaque,
+                                int timeout_ms, rd_kafka_queue_t *queue)
+{
+    char reason[256];
+    rd_kafka_TopicCollection_t *topics = rd_kafka_TopicCollection_of_topic_names(names, count);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(rk, (rd_kafka_admin_op_t)ADMIN_OP_DESCRIBE_TOPICS);
+
+    (void)rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason, sizeof reason);
+    rd_kafka_AdminOptions_set_opaque(options, opaque);
+    rd_kafka_DescribeTopics(rk, topics, options, queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_TopicCollection_destroy(topics);
+}
+
+void kh_library_visit_topic_ids(rd_kafka_event_t *event,
+                                void (*visit)(void *opaque, const char *name, const char *id),
+                                void *opaque)
+{
+    size_t count = 0;
+    const rd_kafka_DescribeTopics_result_t *result = rd_kafka_event_DescribeTopics_result(event);
+    const rd_kafka_TopicDescription_t **topics = NULL;
+
+    if (result != NULL)
+        topics = rd_kafka_DescribeTopics_result_topics(result, &count);
+    for (size_t i = 0; i < count; i++) {
+        const rd_kafka_Uuid_t *uuid = rd_kafka_TopicDescription_topic_id(topics[i]);
+        const char *id = uuid != NULL ? rd_kafka_Uuid_base64str(uuid) : NULL;
+
+        if (id != NULL && strncmp(id, NO_TOPIC_ID, sizeof NO_TOPIC_ID - 1) != 0)
+            visit(opaque, rd_kafka_TopicDescription_name(topics[i]), id);
+    }
 }

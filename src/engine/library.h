@@ -7,6 +7,7 @@
 
 #include <librdkafka/rdkafka.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #pragma GCC visibility push(hidden)
@@ -51,6 +52,19 @@ int64_t kh_library_offset_spec(kh_offset_question question, int64_t timestamp_ms
 void kh_library_visit_offsets(rd_kafka_event_t *event,
                               void (*visit)(void *opaque, const rd_kafka_topic_partition_t *found),
                               void *opaque);
+
+/* Can it tell topics' ids (rd_kafka_DescribeTopics, 2.3)? */
+bool kh_library_has_topic_ids(void);
+
+/* Only where it can: asks for the topics' ids. The answer arrives on the queue as an event with that
+ * opaque. */
+void kh_library_describe_topics(rd_kafka_t *rk, const char **names, size_t count, void *opaque,
+                                int timeout_ms, rd_kafka_queue_t *queue);
+
+/* Calls visit with the name and the id (base64) of each topic of such an answer that has one. */
+void kh_library_visit_topic_ids(rd_kafka_event_t *event,
+                                void (*visit)(void *opaque, const char *name, const char *id),
+                                void *opaque);
 
 #pragma GCC visibility pop
 #endif

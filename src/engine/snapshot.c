@@ -222,30 +222,70 @@ static int list_questions(const kh_snapshot *snapshot,
     return count;
 }
 
+static void note_id(void *opaque, const char *name, const char *id)
+{
+    kh_snapshot *snapshot = opaque;
+
+    for (int i = 0; i < snapshot->topic_count; i++)
+        if (strcmp(snapshot->topics[i].name, name) == 0)
+            snprintf(snapshot->topics[i].id, sizeof snapshot->topics[i].id, "%s", id);
+}
+
+/* One more question beside those for offsets; its opaque is the snapshot. */
+static int ask_ids(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_queue_t *queue)
+{
+    const char **names;
+
+    if (!kh_library_has_topic_ids())
+        return 0;
+    names = calloc((size_t)snapshot->topic_count, sizeof *names);
+    if (names == NULL)
+        return 0;
+    for (int i = 0; i < snapshot->topic_count; i++)
+        names[i] = snapshot->topics[i].name;
+    kh_library_describe_topics(asker->rk, names, (size_t)snapshot->topic_count, snapshot,
+                               REQUEST_TIMEOUT_MS, queue);
+    free(names);
+    return 1;
+}
+
+/* An id that cannot be had is no failure: it only tells what offsets cannot. */
+static void note_answer(kh_snapshot *snapshot, rd_kafka_event_t *event)
+{
+    struct answer answer = {.snapshot = snapshot};
+
+    if (rd_kafka_event_opaque(event) == snapshot) {
+        if (rd_kafka_event_error(event) == 0)
+            kh_library_visit_topic_ids(event, note_id, snapshot);
+        return;
+    }
+    answer.question = *(const kh_offset_question *)rd_kafka_event_opaque(event);
+    if (rd_kafka_event_error(event) != 0)
+        note_failure(snapshot, rd_kafka_event_error(event));
+    else
+        kh_library_visit_offsets(event, note_offset, &answer);
+}
+
 /* All questions at once; their answers in any order. */
 static void ask_with_list_offsets(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
 {
     rd_kafka_queue_t *queue = rd_kafka_queue_new(asker->rk);
     rd_kafka_topic_partition_list_t *list = list_askable(snapshot, 0);
     kh_offset_question questions[KH_OFFSET_QUESTIONS];
-    int awaited = list_questions(snapshot, questions);
+    int awaited = list->cnt > 0 ? list_questions(snapshot, questions) : 0;
     int64_t until_ms = kh_clock_ms() + REQUEST_TIMEOUT_MS;
 
     for (int i = 0; i < awaited; i++)
         kh_library_list_offsets(asker->rk, list,
                                 kh_library_offset_spec(questions[i], snapshot->timestamp_ms),
                                 &questions[i], REQUEST_TIMEOUT_MS, queue);
+    awaited += ask_ids(snapshot, asker, queue);
     while (awaited > 0 && kh_clock_ms() < until_ms && !kh_helper_is_cancelled(helper)) {
         rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
-        struct answer answer = {.snapshot = snapshot};
 
         if (event == NULL)
             continue;
-        answer.question = *(kh_offset_question *)rd_kafka_event_opaque(event);
-        if (rd_kafka_event_error(event) != 0)
-            note_failure(snapshot, rd_kafka_event_error(event));
-        else
-            kh_library_visit_offsets(event, note_offset, &answer);
+        note_answer(snapshot, event);
         rd_kafka_event_destroy(event);
         awaited--;
     }
@@ -294,52 +334,45 @@ static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error)
     return rk;
 }
 
-/* Asks about every partition that has no error so far. */
-static void ask_ends(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_t *question_handle,
-                     kh_helper *helper)
+static void ask_with_handles(kh_snapshot *snapshot, const kh_asker *asker,
+                             rd_kafka_t *question_handle, kh_helper *helper)
 {
-    bool askable = false;
+    kh_offset_question questions[KH_OFFSET_QUESTIONS];
+    int count = list_questions(snapshot, questions);
 
+    /* Only the consumer's own handle, which reads committed, sees the stable end. */
+    for (int i = 0; i < count && !kh_helper_is_cancelled(helper); i++)
+        ask_for_times(snapshot, questions[i] == KH_ASK_STABLE_END ? asker->rk : question_handle,
+                      questions[i]);
+}
+
+static bool has_askable(const kh_snapshot *snapshot)
+{
     for (int i = 0; i < snapshot->partition_count; i++)
-        askable = askable || snapshot->partitions[i].error == 0;
-    if (!askable)
-        return;
-    if (question_handle == NULL) {
-        ask_with_list_offsets(snapshot, asker, helper);
-    } else {
-        kh_offset_question questions[KH_OFFSET_QUESTIONS];
-        int count = list_questions(snapshot, questions);
-
-        /* Only the consumer's own handle, which reads committed, sees the stable end. */
-        for (int i = 0; i < count && !kh_helper_is_cancelled(helper); i++)
-            ask_for_times(snapshot,
-                          questions[i] == KH_ASK_STABLE_END ? asker->rk : question_handle,
-                          questions[i]);
-    }
-    if (!snapshot->wants_stable)
-        for (int i = 0; i < snapshot->partition_count; i++)
-            snapshot->partitions[i].stable = snapshot->partitions[i].end;
+        if (snapshot->partitions[i].error == 0)
+            return true;
+    return false;
 }
 
-static bool needs_question_handle(const kh_asker *asker)
-{
-    return !kh_library_has_list_offsets() && asker->rk != NULL;
-}
-
+/* Asks about every partition that metadata has no error for. */
 static void ask_once(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_t **question_handle,
                      kh_helper *helper)
 {
+    bool has_list_offsets = kh_library_has_list_offsets();
+
     snapshot->failed = false;
     if (!ask_metadata(snapshot, asker) || kh_helper_is_cancelled(helper))
         return;
-    if (snapshot->partition_count == 0)
-        return;
-    if (*question_handle == NULL && needs_question_handle(asker)) {
+    if (has_list_offsets)
+        ask_with_list_offsets(snapshot, asker, helper);
+    else if (has_askable(snapshot) && *question_handle == NULL)
         *question_handle = open_question_handle(asker, &snapshot->error);
-        snapshot->failed = *question_handle == NULL;
-    }
-    if (!snapshot->failed)
-        ask_ends(snapshot, asker, *question_handle, helper);
+    if (*question_handle != NULL)
+        ask_with_handles(snapshot, asker, *question_handle, helper);
+    snapshot->failed = !has_list_offsets && has_askable(snapshot) && *question_handle == NULL;
+    if (!snapshot->wants_stable)
+        for (int i = 0; i < snapshot->partition_count; i++)
+            snapshot->partitions[i].stable = snapshot->partitions[i].end;
 }
 
 void kh_snapshot_ask(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)

@@ -35,6 +35,7 @@ typedef struct kh_snapshot_topic {
     const char *name;          /* the config's */
     rd_kafka_resp_err_t error; /* of its metadata */
     int32_t partition_count;   /* what the brokers say; 0 until asked */
+    char id[32];               /* what tells it from one of its name made anew; "": unknown */
     int32_t known_count;       /* partitions below this number are no news: not asked for */
 } kh_snapshot_topic;
 
