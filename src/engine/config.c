@@ -2,7 +2,6 @@
 #include "library.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,8 @@
 #define TOPICS_MAX 10000
 #define TOPIC_LENGTH_MAX 249
 #define SECONDS_MAX 1e9
+/* A double is exact up to 2^53, which is as far as any log goes. */
+#define WHOLE_MAX 9007199254740992.0
 
 struct option {
     char *property;
@@ -253,7 +254,7 @@ static bool set_version(kh_config *config, const char *key, const kh_value *valu
 
 static bool set_seconds(double *field, const char *key, const kh_value *value, kh_error *error)
 {
-    if (value->type != KH_VALUE_NUMBER || isnan(value->number) || value->number <= 0)
+    if (value->type != KH_VALUE_NUMBER || !(value->number > 0))
         return refuse_value(error, key, "a number of seconds above 0 (math.huge: never)", value);
     *field = value->number;
     return true;
@@ -346,19 +347,15 @@ bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh
 
 /* --- where to start ----------------------------------------------------------------------------- */
 
-/* Kafka's offsets and times are 63 bits wide; a double is exact up to 2^53, which is as far as any
- * log goes. */
 static bool is_whole(double number, double most)
 {
-    return number >= 0 && number <= most && number == floor(number);
+    return number >= 0 && number <= most && number == (double)(int64_t)number;
 }
-
-#define EXACT_MAX 9007199254740992.0
 
 static bool set_start(kh_config *config, kh_start_kind kind, const char *name, double number,
                       kh_error *error)
 {
-    if (!is_whole(number, EXACT_MAX))
+    if (!is_whole(number, WHOLE_MAX))
         return refuse(error, "start: %s: expected a whole number, 0 or more, got number %.14g", name,
                       number);
     config->start_kind = kind;
@@ -386,7 +383,7 @@ bool kh_config_set_start_offset(kh_config *config, const char *topic, double par
     if (!is_whole(partition, INT32_MAX))
         return refuse(error, "start: %s: expected numbers of partitions as keys, got number %.14g",
                       topic, partition);
-    if (!is_whole(offset, EXACT_MAX))
+    if (!is_whole(offset, WHOLE_MAX))
         return refuse(error, "start: %s[%.0f]: expected an offset, 0 or more, got number %.14g",
                       topic, partition, offset);
     grown = realloc(config->given_offsets, (config->offset_count + 1) * sizeof *grown);
@@ -439,8 +436,9 @@ static const char *write_value(const kh_value *value, char *text, size_t size)
         return value->string;
     if (value->type == KH_VALUE_BOOLEAN)
         return value->boolean ? "true" : "false";
-    if (value->number == floor(value->number) && fabs(value->number) < 1e15)
-        snprintf(text, size, "%.0f", value->number);
+    if (value->number > -WHOLE_MAX && value->number < WHOLE_MAX &&
+        value->number == (double)(int64_t)value->number)
+        snprintf(text, size, "%lld", (long long)value->number);
     else
         snprintf(text, size, "%.14g", value->number);
     return text;
@@ -599,9 +597,15 @@ static const char *read_property(const rd_kafka_conf_t *conf, const char *proper
     return text;
 }
 
+/* Rounded up: no duration becomes none. */
 static int64_t milliseconds(double seconds)
 {
-    return seconds >= SECONDS_MAX ? INT64_MAX : (int64_t)ceil(seconds * 1000);
+    int64_t whole;
+
+    if (seconds >= SECONDS_MAX)
+        return INT64_MAX;
+    whole = (int64_t)(seconds * 1000);
+    return (double)whole < seconds * 1000 ? whole + 1 : whole;
 }
 
 static bool read_credentials(kh_config *config, const rd_kafka_conf_t *conf, kh_error *error)

@@ -1,5 +1,7 @@
 #include "binding.h"
 
+#include <limits.h>
+
 int kh_push_failure(lua_State *L, const char *name, const char *text)
 {
     lua_pushnil(L);
@@ -19,6 +21,17 @@ int kh_push_word(lua_State *L, const char *word, const char *code)
     lua_pushstring(L, word);
     lua_pushstring(L, code);
     return 3;
+}
+
+int kh_check_timeout_ms(lua_State *L, int index)
+{
+    lua_Number milliseconds = luaL_checknumber(L, index) * 1000;
+    int whole;
+
+    if (!(milliseconds >= 0 && milliseconds < INT_MAX))
+        return -1;
+    whole = (int)milliseconds;
+    return (lua_Number)whole < milliseconds ? whole + 1 : whole;
 }
 
 void kh_new_class(lua_State *L, const char *type, const luaL_Reg *methods,

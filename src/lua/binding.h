@@ -20,6 +20,9 @@ int kh_push_error(lua_State *L, const kh_error *error);
 /* nil, word, CODE for the control words ("timeout", "closed", "cancelled"): returns 3. */
 int kh_push_word(lua_State *L, const char *word, const char *code);
 
+/* An argument in seconds as poll(2) takes it, rounded up; negative, or far too many: -1, no end. */
+int kh_check_timeout_ms(lua_State *L, int index);
+
 /* Makes the metatable of a class in the registry and leaves it on the stack: __index is a table of
  * the methods (Lua may add to it), __name is the type's name, __metatable stays open. */
 void kh_new_class(lua_State *L, const char *type, const luaL_Reg *methods,

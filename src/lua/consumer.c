@@ -15,7 +15,6 @@
 #include "../engine/consumer.h"
 
 #include <limits.h>
-#include <math.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -392,14 +391,6 @@ static int consumer_advance(lua_State *L)
     return 3;
 }
 
-/* Seconds as milliseconds; negative, or far too many: without end. */
-static int read_timeout_ms(lua_State *L, int index)
-{
-    lua_Number seconds = luaL_checknumber(L, index);
-
-    return seconds < 0 || seconds > INT_MAX / 1000 ? -1 : (int)ceil(seconds * 1000);
-}
-
 /* wait(consumer, seconds): until there is something to do, at most that long (negative: no bound);
  * returns early when a signal comes. */
 static int consumer_wait(lua_State *L)
@@ -407,7 +398,7 @@ static int consumer_wait(lua_State *L)
     struct consumer *consumer = check(L);
 
     if (!consumer->closed)
-        (void)kh_consumer_wait(consumer->engine, read_timeout_ms(L, 2));
+        (void)kh_consumer_wait(consumer->engine, kh_check_timeout_ms(L, 2));
     return 0;
 }
 
@@ -417,7 +408,7 @@ static int consumer_rest(lua_State *L)
     struct consumer *consumer = check(L);
 
     if (!consumer->closed)
-        (void)kh_consumer_rest(consumer->engine, read_timeout_ms(L, 2));
+        (void)kh_consumer_rest(consumer->engine, kh_check_timeout_ms(L, 2));
     return 0;
 }
 

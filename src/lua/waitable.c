@@ -1,8 +1,6 @@
 #include "waitable.h"
 #include "binding.h"
 
-#include <limits.h>
-#include <math.h>
 #include <stdbool.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -97,8 +95,7 @@ static int push_failure(lua_State *L, kh_latch *latch)
 static int waitable_poll(lua_State *L)
 {
     struct waitable *waitable = check(L);
-    lua_Number seconds = luaL_checknumber(L, 2);
-    int timeout_ms = seconds < 0 || seconds > INT_MAX / 1000 ? -1 : (int)ceil(seconds * 1000);
+    int timeout_ms = kh_check_timeout_ms(L, 2);
     int released = kh_latch_get(waitable->latch) != KH_LATCH_PENDING;
 
     if (!released)
