@@ -130,10 +130,12 @@ local function retry(shared, backoff)
   return true
 end
 
--- How often this message has failed in this call.
-local function count_attempt(shared)
-  if shared.failed_index ~= shared.handled then
-    shared.failed_index, shared.attempt = shared.handled, 0
+-- How often this message has failed: in this call of read_history, or over the calls of step.
+local function count_attempt(consumer, shared)
+  local message = engine.current(consumer)
+  local place = ("%s[%d]@%d"):format(message.topic, message.partition, message.offset)
+  if shared.failed_place ~= place then
+    shared.failed_place, shared.attempt = place, 0
   end
   shared.attempt = shared.attempt + 1
   return shared.attempt
@@ -156,7 +158,7 @@ end
 
 -- true: read on (the same message again, or the next); else the results of read_history.
 local function on_failure(consumer, shared, policy, failure)
-  local attempt = count_attempt(shared)
+  local attempt = count_attempt(consumer, shared)
   if policy == "skip" then return skip(shared) end
   if policy == nil or policy == "stop" then return stop_at_failure(consumer, failure) end
   if options.callable(policy) then
@@ -194,7 +196,6 @@ end
 local function fill(consumer, shared, opts)
   local count, caught_up, has_reports, failed_reports =
     engine.advance(consumer, opts.batch or BATCH, opts.stop_at == "caught_up", opts.numbers)
-  shared.failed_index = nil
   if count and not has_reports then return count, caught_up end
   if count or failed_reports then
     local ok, err, code, raised = tell_reports(consumer, shared)
@@ -314,7 +315,6 @@ local function begin(method, consumer, level)
   shared.cancelled = false
   shared.iterator = nil
   shared.retry_at = nil
-  shared.failed_index = nil
   shared.catches_sigint = engine.catches_sigint()
   return shared
 end
@@ -358,6 +358,7 @@ function reader.read_history(consumer, handler, given)
   local opts = check_options("read_history", given, read_options, 2)
   local shared = begin("read_history", consumer, 2)
   if not shared then return nil, "closed", "CLOSED" end
+  shared.failed_place = nil
   return within(consumer, shared, read, handler, opts)
 end
 
