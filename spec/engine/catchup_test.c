@@ -422,6 +422,8 @@ static const struct test_case cases[] = {
     {"\"no such topic\" without being asked, in a done partition, is made sure of like any other",
      BEGIN "eof 10 -> done, caught up; gone 0; tick 1000 0 -> ask; failed 1000; "
            "tick 2000 0 -> ask; gone 2000 -> truncated at 0 of 10 to -1 gone"},
+    {"an end below T is no news of a partition that is done",
+     BEGIN "eof 10 -> done, caught up; end 0 5 5 0; tick 1000 0; end 0 5 5 1000"},
     {"doubt about the end is over when the partition is done",
      BEGIN "message 8; eof 9; message 10; handled 8 -> done, caught up; handled 10"},
 
@@ -460,6 +462,9 @@ static const struct test_case cases[] = {
     {"a doubt from before the position was lost does not confirm the loss",
      BEGIN "eof 5 -> ask; end 0 5 5 0; reset; tick 1000 0 -> ask; end 0 12 12 1000; reset; "
            "tick 2000 0 -> ask; end 0 12 12 2000 -> truncated at 0 of 10 to 12"},
+    {"a position lost behind the last history message is asked about when that is handled",
+     BEGIN "message 9; reset; handled 9 -> done, caught up, ask; "
+           "end 12 20 20 0 -> gap 10..12, read from 12"},
     {"an answer to a question from before the position was lost says nothing about the loss",
      BEGIN "eof 0 -> ask; reset; end 1 12 12 0 -> ask; end 6 12 12 0 -> gap 0..6, read from 6"},
     {"a position lost after the signal is a gap too",
@@ -483,6 +488,10 @@ static const struct test_case cases[] = {
      "continue; " BEGIN_TWO "eof 5 -> ask; gone 0; tick 1000 0 -> ask; "
      "gone 1000 -> truncated at 0 of 10 to -1 gone, done; tick 9000 0; "
      "eof p1 5 -> done p1, caught up"},
+    {"\"continue\": a deletion that was reported is over, another one is made sure of like the "
+     "first",
+     "continue; " BEGIN "eof 10 -> done, caught up; gone 0; tick 1000 0 -> ask; "
+     "gone 1000 -> truncated at 0 of 10 to -1 gone; gone 9000"},
     {"an end that is known again takes \"no such topic\" back",
      BEGIN "eof 5 -> ask; gone 0; tick 1000 0 -> ask; end 0 10 10 1000; eof 5 -> ask; gone 2000"},
     {"a message takes \"no such topic\" back: there is one",
@@ -507,6 +516,9 @@ static const struct test_case cases[] = {
      "stall 1000; " BEGIN "tick 1000 1000 -> ask; end 0 10 10 1000 -> stalled at 0 of 10: unknown; "
      "tick 2000 2000; message 3; handled 3; timeout -> 1000; tick 2999 2999; tick 3000 3000 -> "
      "ask"},
+    {"a gap is progress: a stall is counted from there",
+     BEGIN "tick 20000 20000; reset -> ask; end 6 12 12 20000 -> gap 0..6, read from 6; "
+           "tick 49999 49999; tick 50000 50000 -> ask"},
     {"an arrival before the answer ends the stall unreported",
      BEGIN "tick 30000 30000 -> ask; message 3; end 0 10 10 30000; handled 3"},
     {"a handled message before the answer ends the stall unreported",
@@ -550,10 +562,13 @@ static const struct test_case cases[] = {
      BEGIN "tick 30000 30000 -> ask; noleader 30000 -> stalled at 0 of 10: no leader"},
     {"the cause is unknown when the question has no answer",
      BEGIN "tick 30000 30000 -> ask; failed 30000 -> stalled at 0 of 10: unknown"},
-    {"a stall waits for a question that is out or due, and asks no other",
+    {"a stall waits for the answer that is out, and asks nothing more",
      "stall 500; " BEGIN "eof 5 -> ask; tick 500 500; "
-     "end 0 5 5 500 -> stalled at 0 of 10: truncated; tick 1499 1499; tick 1500 1500 -> ask; "
-     "end 0 5 5 1500 -> stalled at 0 of 10: truncated, truncated at 0 of 10 to 5"},
+     "end 0 10 10 500 -> stalled at 0 of 10: lagging follower"},
+    {"a stall waits for a question that is due, which must keep its distance",
+     "stall 500; " BEGIN "eof 5 -> ask; end 0 5 5 0; tick 500 500; timeout -> 500; "
+     "tick 1000 1000 -> ask; "
+     "end 0 5 5 1000 -> stalled at 0 of 10: truncated, truncated at 0 of 10 to 5"},
 
     /* several partitions, the assignment */
     {"all partitions have to be done", BEGIN_TWO "message 9; handled 9 -> done; pending -> 1; "
@@ -634,6 +649,8 @@ static const struct test_case cases[] = {
     /* the order of events within a partition */
     {"a message that comes again is nothing new",
      BEGIN "message 3; handled 3; message 3; message 2; eof 10 -> done, caught up"},
+    {"a message that comes again leaves later ones unhandled",
+     BEGIN "message 3; message 7; handled 3; message 3; eof 10; handled 7 -> done, caught up"},
     {"a message that is handled again moves nothing back",
      BEGIN "message 3; handled 3; message 4; handled 4; handled 3; "
            "get -> assigned known pending start 0 low 0 T 10 at 5; eof 10 -> done, caught up"},
@@ -652,6 +669,9 @@ static const struct test_case cases[] = {
      "message -1; handled -1; eof -1; eof -1001; position -1001; from p1 -1; history p1 -1 3; "
      "history p1 0 -1; end -1 5 5 0; end 0 -1 5 0; end 0 5 -1 0; end 0 5 5 -1; gone -1; "
      "gone 1000; tick -1 -1; pending -> 1; get p1 -> start 0 low 0 T 0 at 0"},
+    {"an answer with a negative offset or time is none",
+     BEGIN "eof 5 -> ask; end -1 5 5 0; end 0 -1 5 0; end 0 5 -1 0; end 0 5 5 -1; gone -1; "
+           "tick 9000 0"},
     {"an offset that no message can have changes nothing",
      BEGIN "message max; handled max; eof max; position max; pending -> 1; "
            "get -> assigned known pending start 0 low 0 T 10 at 0"},
@@ -676,10 +696,14 @@ static const struct test_case cases[] = {
                "timeout -> 5000; eof p1 5 -> done p1, caught up"},
     {"the time of an answer counts for the next tick",
      BEGIN "eof 5 -> ask; tick 100 0; end 0 5 5 7100; timeout -> 1000; tick 8099 0; "
-           "tick 8100 0 -> ask; gone 20000; timeout -> 1000"},
+           "tick 8100 0 -> ask; gone 20000; timeout -> 1000; tick 20999 0; tick 21000 0 -> ask; "
+           "failed 30000; "
+           "timeout -> 1000; tick 30999 0; tick 31000 0 -> ask"},
     {"a clock that goes back is not followed",
      BEGIN "eof 5 -> ask; tick 5000 5000; end 0 5 5 5000; tick 100 100; end 0 5 5 4000; "
            "tick 5999 5000; tick 6000 5000 -> ask"},
+    {"a time of waiting that goes back is not followed",
+     BEGIN "tick 20000 20000; tick 20000 100; timeout -> 10000"},
     {"what is known of a partition can be asked at any time",
      "get -> start 0 low 0 T 0 at 0; history 2 10; get -> known start 0 low 2 T 10 at 0; from 3; "
      "get -> assigned known pending start 3 low 2 T 10 at 3; message 5; handled 5; "

@@ -306,8 +306,6 @@ static void on_revoke(const struct turn *turn, struct partition *p)
         turn->catchup->pending_count--;
     p->history.pending = false;
     p->assigned = false;
-    p->diagnosing = false;
-    forget_doubts(p);
     release_if_all_done(turn);
 }
 
@@ -382,7 +380,6 @@ static void truncate(const struct turn *turn, struct partition *p, int64_t low, 
                     .gone = gone});
     if (!catchup->options.continue_after_truncation) {
         catchup->failed = true;
-        forget_doubts(p);
         return;
     }
     if (gone) {
@@ -430,7 +427,7 @@ static kh_stall_cause cause_of_stall(const struct partition *p, int64_t end, int
 {
     if (end < p->history.target)
         return KH_STALL_TRUNCATED;
-    if (stable < p->history.target && reached(p) >= stable)
+    if (reached(p) >= stable) /* which then lies below T, else the partition would be done */
         return KH_STALL_OPEN_TRANSACTION;
     if (p->eof != NONE && p->eof < stable)
         return KH_STALL_LAGGING_FOLLOWER;
