@@ -1,0 +1,333 @@
+-- Where history ends, on a real broker: each kind of tail that a log can have, under both isolation
+-- levels. support.watched asserts inside the handler that the signal is never out while a history
+-- message is unhandled, against ends that were asked for before; what is read is compared with kcat.
+
+local kafka = require "support.kafka"
+local oracle = require "support.oracle"
+local staging = require "support.staging"
+local watched = require "support.watched"
+
+local levels = { "read_committed", "read_uncommitted" }
+
+local function topic(prefix, partitions, config)
+  return kafka.create(prefix, { partitions = partitions or 1, config = config })
+end
+
+local compacting = {
+  ["cleanup.policy"] = "compact", ["segment.ms"] = 100, ["min.cleanable.dirty.ratio"] = 0.001,
+  ["max.compaction.lag.ms"] = 200, ["delete.retention.ms"] = 0,
+}
+
+-- Rounds over the same keys, and between them keys that stay: they are what has holes around it. Each
+-- round closes the segment of the one before, as the broker begins a new one when a record comes
+-- after segment.ms.
+local function stage_compacted(ends_with)
+  local name = topic("compacted", 1, compacting)
+  for round = 1, 3 do
+    for part = 1, 3 do
+      staging.queue(name, 60, { keys = 30, text = "round " .. round })
+      staging.queue(name, 2, { prefix = ("stays-%d-%d-"):format(round, part) })
+    end
+    staging.flush()
+    kafka.sleep(0.15)
+  end
+  staging[ends_with](name, 20, { keys = 20, text = "last round" })
+  return name
+end
+
+-- The cleaner was here: kcat shows fewer messages than there are offsets, and holes between them.
+-- 558 were written in the rounds; it leaves 30 keys of them and the 18 that stay.
+local function is_compacted(name, level)
+  local ends = kafka.ends(name)[0]
+  local messages = oracle.read(name, level)[0]
+  local holes = 0
+  for i = 2, #messages do
+    if messages[i].offset > messages[i - 1].offset + 1 then holes = holes + 1 end
+  end
+  return holes >= 8 and #messages <= 30 + 18 + 20 and ends.high - ends.low > 558
+end
+
+-- Waits for the cleaner, and then stops it: what kcat shows later is what the reader was shown.
+local function await_cleaner(topics, level)
+  kafka.wait_until(function() return is_compacted(topics[1], level) end, 20, "the cleaner")
+  kafka.config(topics[1], { ["min.compaction.lag.ms"] = 3600000, ["max.compaction.lag.ms"] = 7200000 })
+end
+
+-- Each case: a sentence, how its topics are made, and how many messages of them are readable under
+-- read_committed and read_uncommitted. `ready` waits for what the broker does by itself.
+local cases = {
+  {
+    name = "a topic of which nothing was ever written",
+    stage = function() return { topic("empty", 3) } end,
+    readable = { 0, 0 },
+  },
+  {
+    name = "a topic that was emptied by DeleteRecords",
+    stage = function()
+      local name = topic("emptied", 2)
+      staging.send_to_all(name, 2, 100)
+      kafka.delete_records(name, { [0] = -1, [1] = -1 })
+      return { name }
+    end,
+    readable = { 0, 0 },
+  },
+  {
+    name = "a topic whose beginning was deleted",
+    stage = function()
+      local name = topic("prefix", 2)
+      staging.send_to_all(name, 2, 100)
+      kafka.delete_records(name, { [0] = 37 })
+      return { name }
+    end,
+    readable = { 163, 163 },
+  },
+  {
+    name = "a topic that ends in plain messages, in one partition of many",
+    stage = function()
+      local name = topic("one-of-many", 8)
+      staging.send(name, 500, { partition = 5 })
+      return { name }
+    end,
+    readable = { 500, 500 },
+  },
+  {
+    name = "a topic that ends in a committed transaction",
+    stage = function()
+      local name = topic("committed")
+      staging.send(name, 20)
+      staging.commit(name, 20)
+      return { name }
+    end,
+    readable = { 40, 40 },
+  },
+  {
+    name = "a topic that ends in an aborted transaction",
+    stage = function()
+      local name = topic("aborted")
+      staging.send(name, 20)
+      staging.abort(name, 20)
+      return { name }
+    end,
+    readable = { 20, 40 },
+  },
+  {
+    name = "a topic that ends in many aborted transactions of one record",
+    stage = function()
+      local name = topic("aborted-ones")
+      staging.send(name, 5)
+      for _ = 1, 10 do staging.abort(name, 1) end
+      return { name }
+    end,
+    readable = { 5, 15 },
+  },
+  {
+    name = "a topic that holds nothing but aborted transactions",
+    stage = function()
+      local name = topic("only-aborted")
+      for _ = 1, 4 do staging.abort(name, 11) end
+      return { name }
+    end,
+    readable = { 0, 44 },
+  },
+  {
+    name = "a topic whose last messages before a marker were deleted",
+    stage = function()
+      local name = topic("only-marker")
+      staging.commit(name, 10)
+      kafka.delete_records(name, { [0] = 10 })
+      return { name }
+    end,
+    readable = { 0, 0 },
+  },
+  {
+    name = "a topic of interleaved transactions, of which the last one was aborted",
+    stage = function()
+      local name = topic("interleaved-abort")
+      local one = staging.open(name, 10, { number = 1 })
+      local two = staging.open(name, 10, { number = 2 })
+      staging.send_more(one, name, 10)
+      staging.send(name, 3)
+      staging.send_more(two, name, 10)
+      assert(one:commit())
+      staging.send_more(two, name, 5)
+      assert(two:abort())
+      return { name }
+    end,
+    readable = { 23, 48 },
+  },
+  {
+    name = "a topic of interleaved transactions, of which the last one was committed",
+    stage = function()
+      local name = topic("interleaved-commit")
+      local one = staging.open(name, 10, { number = 1 })
+      local two = staging.open(name, 10, { number = 2 })
+      staging.send_more(one, name, 10)
+      staging.send(name, 3)
+      staging.send_more(two, name, 10)
+      assert(one:abort())
+      staging.send_more(two, name, 5)
+      assert(two:commit())
+      return { name }
+    end,
+    readable = { 28, 48 },
+  },
+  {
+    name = "two topics at once, with tails of different kinds",
+    stage = function()
+      local orders, prices = topic("orders", 3), topic("prices", 2)
+      staging.send_to_all(orders, 2, 50)
+      staging.abort(orders, 7, { partition = 1 })
+      staging.send(prices, 30)
+      staging.commit(prices, 5, { partition = 1 })
+      return { orders, prices }
+    end,
+    readable = { 135, 142 },
+  },
+  {
+    name = "a topic of 300 partitions, every third of them empty",
+    partitions = 300,
+    stage = function()
+      local name = topic("wide", 300)
+      for partition = 0, 299 do
+        if partition % 3 ~= 0 then staging.queue(name, 5, { partition = partition }) end
+      end
+      staging.flush()
+      return { name }
+    end,
+    readable = { 1000, 1000 },
+  },
+  {
+    name = "a topic that the cleaner has compacted, with holes, before a committed transaction",
+    stage = function() return { stage_compacted("commit") } end,
+    ready = await_cleaner,
+    slow = true,
+  },
+  {
+    name = "a topic that the cleaner has compacted, with holes, before an aborted transaction",
+    stage = function() return { stage_compacted("abort") } end,
+    ready = await_cleaner,
+    slow = true,
+  },
+  {
+    name = "a topic that the cleaner has compacted, with holes, before plain messages",
+    stage = function() return { stage_compacted("send") } end,
+    ready = await_cleaner,
+    slow = true,
+  },
+}
+
+-- The slow ones first, so that the broker's cleaner works while the others are made; they are read
+-- last for the same reason.
+local function stage_all()
+  for _, slow in ipairs { true, false } do
+    for _, case in ipairs(cases) do
+      if (case.slow or false) == slow then
+        case.topics = {}
+        for _, level in ipairs(levels) do case.topics[level] = case.stage() end
+      end
+    end
+  end
+end
+
+-- The signal, a verdict and events; and exactly the history, whether it stops there or is watched.
+local function check_quiet(reader)
+  reader:check_verdict()
+  reader:check_events()
+  local count = reader:check_messages()
+  assert.equal(reader.expected or count, count)
+  assert.equal(count, reader.history)
+  assert.equal(count, reader.signal.history)
+  assert.equal(count, reader:count())
+  reader:close()
+end
+
+-- Reads while two messages more for each partition arrive at the very beginning, and stops at T;
+-- another call hands them out.
+local function check_with_live(topics, level, expected)
+  local live
+  local reader = watched.new(topics, level, {
+    on_event = function(event, reader)
+      if event.name == "snapshot" then live = staging.send_live(reader.ends) end
+    end,
+  }):expect(expected)
+  reader:read_history()
+  reader:check_verdict()
+  reader:check_events()
+  local count = reader:check_messages()
+  assert.equal(count, reader:count(), "handed out beyond T")
+  reader:read_until(function() return reader:count() >= count + live end)
+  assert.equal(count + live, reader:check_messages(true))
+  reader:check_events()
+  reader:close()
+end
+
+-- The writer goes on between the question for the ends and the module's own: T lies between that end
+-- and the one after reading.
+local function check_busy(name, level, call)
+  local place = name .. "[0]"
+  local reader = watched.new({ name }, level, {
+    on_event = function(event, reader)
+      if event.name ~= "snapshot" then return end
+      local target = reader.consumer:progress().partitions[1].target
+      assert.is_true(reader.ends[place].high <= target)
+      reader.ends[place].high = target
+    end,
+  })
+  reader[call](reader)
+  local target = reader.ends[place].high
+  assert.is_true(target <= kafka.ends(name)[0].high)
+  assert.equal(target, reader.signal.history)
+  assert.is_true(reader.signal.at - reader.events[1].at < 5)
+  assert.equal("caught_up", reader.consumer:progress().state)
+  assert.equal(1, reader.consumer:progress().fraction)
+  reader:check_events()
+  if call == "read_history" then
+    assert.equal(target, reader:count(), "handed out beyond T")
+    reader:check_verdict()
+  end
+  -- It is what the case is about, and it is still so.
+  kafka.wait_until(function() return kafka.ends(name)[0].high > target + 100 end, 5, "the writer")
+  local count = target + 100
+  reader:read_until(function() return reader:count() >= count end)
+  reader:close()
+end
+
+describe("on a real broker", function()
+  lazy_setup(stage_all)
+  lazy_teardown(staging.close)
+
+  for number, level in ipairs(levels) do
+    describe("under " .. level .. ", caught up exactly when all below T is handled:", function()
+      for _, case in ipairs(cases) do
+        it(case.name, function()
+          local topics = case.topics[level]
+          local expected = case.readable and case.readable[number]
+          if case.ready then case.ready(topics, level) end
+
+          local reader = watched.new(topics, level):expect(expected)
+          reader:read_until_signal()
+          check_quiet(reader)
+
+          reader = watched.new(topics, level):expect(expected)
+          reader:read_history()
+          check_quiet(reader)
+
+          check_with_live(topics, level, expected)
+        end)
+      end
+
+      it("a topic with a writer that never stops", function()
+        local name = topic("busy", 1)
+        local stop = staging.write_for_ever(name, 0)
+        local ok, err = pcall(function()
+          kafka.wait_until(function() return kafka.ends(name)[0].high >= 2000 end, 10, "the writer")
+          for _, call in ipairs { "read_history", "read_until_signal" } do
+            check_busy(name, level, call)
+          end
+        end)
+        stop()
+        assert(ok, err)
+      end)
+    end)
+  end
+end)
