@@ -434,7 +434,7 @@ static void on_truncated(struct simulation *s, struct partition *p, const kh_act
         forget_new_records(p, MAX_OFFSETS);
         s->counts->gone++;
     } else {
-        if (!s->signalled)
+        if (p->known && !s->signalled)
             p->target = action->end;
         p->start = s->event.low;
         p->snapshot_low = s->event.low;
