@@ -8,7 +8,7 @@
  *   history LOW T   the snapshot            end LOW END STABLE NOW    answer to "ask"
  *   from START      assigned                failed | noleader | gone NOW
  *   revoke, settled, unsettled              tick NOW WAITED
- *   message | handled | eof | position OFFSET, reset
+ *   message | handled | eof | position OFFSET, reset, replaced
  *
  * The policy comes first: "continue" (after a truncation), "stall MS", "never" (report a stall).
  * And what the owner can ask, with its answer behind "->": crossing OFFSET, timeout, pending, get.
@@ -151,6 +151,7 @@ static bool event_of(const struct step *step, kh_event *event)
         {"position", KH_EVENT_POSITION, KH_ASK_FAILED},
         {"end", KH_EVENT_END_IS, KH_ASK_FAILED},
         {"reset", KH_EVENT_RESET, KH_ASK_FAILED},
+        {"replaced", KH_EVENT_REPLACED, KH_ASK_FAILED},
         {"failed", KH_EVENT_ERROR, KH_ASK_FAILED},
         {"noleader", KH_EVENT_ERROR, KH_ASK_NO_LEADER},
         {"gone", KH_EVENT_ERROR, KH_ASK_GONE},
@@ -428,6 +429,24 @@ static const struct test_case cases[] = {
      BEGIN "message 8; eof 9; message 10; handled 8 -> done, caught up; handled 10"},
 
     /* 5. the position is lost */
+    {"a topic made anew, longer than T, is truncated without a second answer",
+     BEGIN "message 2; handled 2; replaced -> ask; end 0 20 20 0 -> truncated at 3 of 10 to 20"},
+    {"\"continue\": a topic made anew is read from its low to its end",
+     "continue; " BEGIN "message 2; handled 2; replaced -> ask; "
+     "end 4 20 20 0 -> truncated at 3 of 10 to 20, read from 4; message 18; handled 18; "
+     "message 19; handled 19 -> done, caught up"},
+    {"nothing that is read of a topic made anew completes the history",
+     BEGIN "message 2; handled 2; replaced -> ask; message 9; handled 9; eof 10; position 10; "
+           "pending -> 1; end 0 20 20 0 -> truncated at 10 of 10 to 20"},
+    {"evidence from a topic made anew is forgotten with it",
+     "continue; " BEGIN "replaced -> ask; eof 10; end 0 20 20 0 -> truncated at 0 of 10 to 20, "
+     "read from 0; message 9; handled 9; pending -> 1"},
+    {"a topic made anew waits for what is being handled",
+     BEGIN "message 2; replaced; handled 2 -> ask; end 0 20 20 0 -> truncated at 3 of 10 to 20"},
+    {"an answer from before the topic was made anew says nothing about it",
+     BEGIN "eof 5 -> ask; replaced; end 0 12 12 0 -> ask; end 0 20 20 10 -> truncated at 0 of 10 to 20"},
+    {"a partition that is done is told of a topic made anew",
+     BEGIN "eof 10 -> done, caught up; replaced -> ask; end 0 20 20 0 -> truncated at 0 of 10 to 20"},
     {"a lost position below low is a gap: reading goes on from low",
      BEGIN "message 2; handled 2; reset -> ask; end 6 12 12 0 -> gap 3..6, read from 6; "
            "get -> assigned known pending start 0 low 0 T 10 at 6; message 9; "

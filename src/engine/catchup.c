@@ -37,6 +37,10 @@
  * front of the reader are a gap: low has passed the position and the end has not moved back. All
  * else is a truncation. An answer only counts here if it was asked for after the refusal: an older
  * one may describe the log as it was while the position was still in it.
+ *
+ * A topic that was deleted and made anew, and is longer than T again, looks the same by all its
+ * offsets. Where the owner can tell (by the topic's id) it is a truncation without further proof, and
+ * nothing that is read of it completes the history before that is told.
  */
 #include "catchup.h"
 
@@ -64,6 +68,7 @@ struct partition {
 
     bool verify;            /* end-of-partition came below T and has not been explained */
     bool lost;              /* the position was refused */
+    bool replaced;          /* the topic was made anew: the next answer only says where to begin */
     bool asking;            /* an ASK_END is out */
     bool asked_lost;        /* the last one was asked when the position was lost already */
     int64_t eof;            /* where the reader stands at an end; NONE: not at one */
@@ -219,6 +224,7 @@ static void forget_doubts(struct partition *p)
 {
     p->verify = false;
     p->lost = false;
+    p->replaced = false;
     p->eof = NONE;
     p->ask_at_ms = NONE;
     p->below_since_ms = NONE;
@@ -230,7 +236,7 @@ static void finish_if_done(const struct turn *turn, struct partition *p)
 {
     struct goal *history = &p->history;
 
-    if (!history->pending || !history->evidence || p->handled < history->unpassed)
+    if (!history->pending || !history->evidence || p->handled < history->unpassed || p->replaced)
         return;
     history->pending = false;
     p->diagnosing = false;
@@ -367,6 +373,12 @@ static void on_reset(const struct turn *turn, struct partition *p)
     ask_if_in_doubt(turn, p);
 }
 
+static void on_replaced(const struct turn *turn, struct partition *p)
+{
+    p->replaced = true;
+    on_reset(turn, p);
+}
+
 static void truncate(const struct turn *turn, struct partition *p, int64_t low, int64_t end,
                      bool gone)
 {
@@ -392,7 +404,7 @@ static void truncate(const struct turn *turn, struct partition *p, int64_t low, 
     p->low = low;
     if (p->history.known && !catchup->caught_up)
         p->history.target = end;
-    assert(!p->history.pending || !p->history.evidence);
+    p->history.evidence = false;
     read_from(turn, p, low);
 }
 
@@ -446,6 +458,10 @@ static void on_end_is(const struct turn *turn, struct partition *p, const kh_eve
         return; /* more arrived meanwhile; what doubt is left asks again when that is handled */
     if (p->lost && !p->asked_lost) {
         ask_if_in_doubt(turn, p); /* the answer may be older than what made the position invalid */
+        return;
+    }
+    if (p->replaced) {
+        truncate(turn, p, event->low, event->end, false);
         return;
     }
     if (p->lost && event->low > reached(p) && !end_moved_back) {
@@ -550,6 +566,9 @@ static void on_partition_event(const struct turn *turn, struct partition *p, con
         break;
     case KH_EVENT_RESET:
         on_reset(turn, p);
+        break;
+    case KH_EVENT_REPLACED:
+        on_replaced(turn, p);
         break;
     case KH_EVENT_END_IS:
         note_time(turn->catchup, event->now_ms);

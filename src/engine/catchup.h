@@ -46,6 +46,7 @@ typedef enum kh_event_type {
     KH_EVENT_POSITION, /* everything below `offset` has arrived, or will never */
     KH_EVENT_END_IS,   /* answer to ASK_END: the log is [low, end), readable below `stable` */
     KH_EVENT_RESET,    /* the broker refuses the position: it lies outside the log */
+    KH_EVENT_REPLACED, /* the topic is another one of the same name: it was deleted and made anew */
     KH_EVENT_ERROR,    /* ASK_END has no answer: `error` says why */
     KH_EVENT_TICK      /* time passes */
 } kh_event_type;

@@ -46,6 +46,7 @@ struct place { /* a partition of a topic */
 
 struct topic {
     const char *name;
+    char id[32];                 /* of the snapshot; "": unknown */
     const rd_kafka_topic_t *rkt; /* as its messages name it; NULL: none came yet */
     int *places;                 /* by partition */
     int place_count;
@@ -346,8 +347,9 @@ static void describe_truncation(const kh_consumer *c, const kh_action *action, c
                  topic_of(c, action->partition), partition, (long long)action->offset);
     else
         snprintf(text, size,
-                 "%s[%d]: the log ends at %lld now; it ended at %lld when reading began, and was "
-                 "read up to %lld. Records were lost, or the topic was deleted and made anew",
+                 "%s[%d]: this is not the log that was being read: it ends at %lld now, ended at "
+                 "%lld when reading began, and was read up to %lld. Records were lost, or the topic "
+                 "was deleted and made anew",
                  topic_of(c, action->partition), partition, (long long)action->end,
                  (long long)action->target, (long long)action->offset);
 }
@@ -644,9 +646,11 @@ static void tell_snapshot(kh_consumer *c)
 
 static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
 {
-    for (int i = 0; i < snapshot->topic_count; i++)
+    for (int i = 0; i < snapshot->topic_count; i++) {
         if (!add_places(c, i, snapshot->topics[i].partition_count))
             return false;
+        memcpy(c->topics[i].id, snapshot->topics[i].id, sizeof c->topics[i].id);
+    }
     return true;
 }
 
@@ -817,9 +821,28 @@ static void on_missing_topic(kh_consumer *c, int topic_index, int64_t now_ms)
                        RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, now_ms);
 }
 
+/* The topic's name is known, but it is another topic: all its partitions. */
+static void on_replaced_topic(kh_consumer *c, int topic_index, const char *id)
+{
+    struct topic *topic = &c->topics[topic_index];
+
+    memcpy(topic->id, id, sizeof topic->id);
+    for (int i = 0; i < topic->place_count; i++)
+        feed(c, &(kh_event){.type = KH_EVENT_REPLACED, .partition = topic->places[i]});
+}
+
+static bool is_replaced(const struct topic *topic, const kh_snapshot_topic *found)
+{
+    return topic->id[0] != '\0' && found->id[0] != '\0' && strcmp(topic->id, found->id) != 0;
+}
+
 static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
 {
     int64_t now_ms = kh_clock_ms();
+
+    for (int i = 0; i < snapshot->topic_count && !snapshot->failed; i++)
+        if (is_replaced(&c->topics[i], &snapshot->topics[i]))
+            on_replaced_topic(c, i, snapshot->topics[i].id);
 
     for (int i = 0; i < snapshot->topic_count && !snapshot->failed; i++)
         if (snapshot->topics[i].error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)

@@ -341,6 +341,14 @@ return {
   { "a partition that there is no room for", " || event->partition >= catchup->capacity ||", " ||" },
   { "a partition that is not assigned", "    else if (p->assigned)\n", "    else\n" },
 
+  -- topics made anew
+  { "a topic made anew needs a second answer", "    if (p->replaced) {\n", "    if (false) {\n" },
+  { "a topic made anew completes the history", " || p->replaced)", ")" },
+  { "a topic made anew is not asked about", "    p->replaced = true;\n    on_reset(turn, p);",
+    "    p->replaced = true;" },
+  { "a topic made anew stays so", "    p->replaced = false;\n", "" },
+  { "evidence outlives the log", "    p->history.evidence = false;\n", "" },
+
   -- what the owner asks
   { "a crossing begins at T", "return history->pending && offset >= history->target - 1;",
     "return history->pending && offset >= history->target;" },
