@@ -1,12 +1,26 @@
-# kafka-history: build, test, install. `make demo` and `make test` set up what they need themselves.
+# kafka-history: build, test, install.
+#
+#   make demo            installs what is missing, builds, shows a history being read
+#   make test            installs what is missing, builds, runs every test, a real Kafka included
 #
 #   make                 the module for Lua 5.4, in build/kafka_history/core.so
 #   make LUA=luajit      the same for LuaJIT, beside it in build/luajit/
 #   make SANITIZE=1      with AddressSanitizer and UBSan, beside it in build/sanitize/
+#   make WAKEUP_PIPE=1   with a pipe where Linux has eventfd, beside it in build/pipe/
+#   make examples        the C programs of examples/, in build/examples/
+#   make install         PREFIX=/usr/local, DESTDIR; with LUA=luajit for Lua 5.1 and LuaJIT
+#
+#   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
+#   make valgrind        the tests of the engine under valgrind
+#   make lint, format    luacheck and clang-format; `format` writes
+#   make env             lines for a shell to use the module from here: eval "$(make -s env)"
+#   make clean
 
 LUA ?= lua5.4
 CC ?= cc
 PKG_CONFIG ?= pkg-config
+CLANG_FORMAT ?= clang-format
+LUACHECK ?= luacheck
 PREFIX ?= /usr/local
 
 OUT = build
@@ -14,6 +28,8 @@ LUA_VERSION = 5.4
 ifeq ($(LUA),luajit)
 LUA_VERSION = 5.1
 endif
+INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
+INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 
 BASE := $(OUT)
 ifdef SANITIZE
@@ -45,6 +61,9 @@ BINDING_SOURCES := $(sort $(wildcard src/lua/*.c))
 LUA_SOURCES := $(sort $(wildcard lua/kafka_history/*.lua))
 ENGINE_OBJECTS := $(ENGINE_SOURCES:src/engine/%.c=$(BASE)/engine/%.o)
 BINDING_OBJECTS := $(BINDING_SOURCES:src/lua/%.c=$(BUILD)/lua/%.o)
+EXAMPLES := $(patsubst examples/%.c,$(BASE)/examples/%,$(sort $(wildcard examples/*.c)))
+ENGINE_TESTS := $(patsubst spec/engine/%.c,$(BASE)/spec/%,\
+	$(sort $(wildcard spec/engine/*_test.c spec/engine/*_simulation.c)))
 
 .PHONY: all
 all: $(BUILD)/kafka_history/core.so
@@ -66,12 +85,99 @@ $(BASE)/spec/%: spec/engine/%.c $(ENGINE_OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) $(KH_CFLAGS) -Isrc/engine $(CFLAGS) $(LDFLAGS) -o $@ $< $(ENGINE_OBJECTS) $(KH_LIBS)
 
+$(BASE)/examples/%: examples/%.c $(ENGINE_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) $(KH_CFLAGS) -Isrc/engine $(CFLAGS) $(LDFLAGS) -o $@ $< $(ENGINE_OBJECTS) $(KH_LIBS)
+
 $(OUT)/kafka-admin: tools/kafka/admin.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_POSIX_C_SOURCE=200809L $(WARNINGS) $(CFLAGS) -o $@ $< -lrdkafka
+
+# Takes itself out of the environment of a program that it is loaded into with LD_PRELOAD.
+$(OUT)/preload_once.so: tools/preload_once.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_POSIX_C_SOURCE=200809L -fPIC -shared $(WARNINGS) $(CFLAGS) -o $@ $<
+
+# Everything that the tests of this configuration run.
+.PHONY: examples engine-tests
+examples: $(EXAMPLES)
+engine-tests: $(ENGINE_TESTS)
+
+# --- the two commands, and what continuous integration runs ---------------------------------------
+
+# In a make of its own, so that what setup has just installed is there.
+BUILD_ALL = $(MAKE) --no-print-directory -s -j$(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: demo
+demo:
+	@tools/setup build $(filter luajit,$(LUA))
+	@$(BUILD_ALL) all
+	@eval "$$($(MAKE) -s --no-print-directory env)" && exec $(LUA) examples/demo.lua
+
+.PHONY: test
+test:
+	@tools/setup build luajit spec
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 all examples engine-tests $(OUT)/kafka-admin
+	@$(BUILD_ALL) LUA=luajit all
+	@$(BUILD_ALL) WAKEUP_PIPE=1 engine-tests
+	@tools/test
+
+.PHONY: sanitize
+sanitize:
+	@tools/setup build spec
+	@$(BUILD_ALL) LUA=lua5.4 examples
+	@$(BUILD_ALL) LUA=lua5.4 SANITIZE=1 all engine-tests $(OUT)/preload_once.so
+	@tools/test --sanitize
+
+.PHONY: valgrind
+valgrind:
+	@tools/setup build valgrind
+	@$(BUILD_ALL) engine-tests
+	@for test in $(ENGINE_TESTS); do echo "$$test"; \
+		KH_SCHEDULES=5000 valgrind -q --error-exitcode=1 --leak-check=full --child-silent-after-fork=yes \
+		$$test >$$test.log || { cat $$test.log; exit 1; }; done
+
+# --- style ----------------------------------------------------------------------------------------
+
+C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],src/engine src/lua spec/engine examples bench tools tools/kafka)))
+
+.PHONY: lint
+lint:
+	@tools/setup lint
+	$(LUACHECK) -q lua spec examples bench rockspec
+	$(CLANG_FORMAT) --dry-run --Werror $(C_FILES)
+
+.PHONY: format
+format:
+	@tools/setup lint
+	$(CLANG_FORMAT) -i $(C_FILES)
+
+# --- installation ---------------------------------------------------------------------------------
+
+.PHONY: install
+install: all
+	install -d "$(DESTDIR)$(INST_LIBDIR)/kafka_history" "$(DESTDIR)$(INST_LUADIR)/kafka_history"
+	install -m 755 $(BUILD)/kafka_history/core.so "$(DESTDIR)$(INST_LIBDIR)/kafka_history/core.so"
+	install -m 644 $(LUA_SOURCES) "$(DESTDIR)$(INST_LUADIR)/kafka_history/"
+
+.PHONY: env
+env:
+	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$${LUA_PATH:-;}"'
+	@echo 'export LUA_CPATH="$(CURDIR)/$(BUILD)/?.so;$${LUA_CPATH:-;}"'
+	@echo 'unset LUA_PATH_5_4 LUA_CPATH_5_4'
+
+# What the rock must list, a file a line.
+.PHONY: print-sources
+print-sources:
+	@printf '%s\n' $(ENGINE_SOURCES) $(BINDING_SOURCES) $(LUA_SOURCES)
+
+.PHONY: help
+help:
+	@sed -n '3,/^$$/s/^# \{0,1\}//p; /^$$/q' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: clean
 clean:
 	rm -rf $(OUT)
 
--include $(wildcard $(BASE)/engine/*.d $(BUILD)/lua/*.d $(BASE)/spec/*.d)
+-include $(wildcard $(BASE)/engine/*.d $(BUILD)/lua/*.d $(BASE)/spec/*.d $(BASE)/examples/*.d)
