@@ -2,7 +2,8 @@
 local broker = require "kafka_history.broker"
 local producer = require "kafka_history.producer"
 
-local interpreter = jit and "luajit" or "lua5.4"
+local is_luajit = rawget(_G, "jit") ~= nil
+local interpreter = is_luajit and "luajit" or "lua5.4"
 
 local function shell(command)
   local pipe = assert(io.popen(command, "r"))
@@ -42,7 +43,8 @@ end
 
 local function watermarks(addresses, topic, partition)
   local function ask(what)
-    return tonumber(shell(("kcat -Q -b %s -t %s:%d:%d"):format(addresses, topic, partition, what)):match("offset (%d+)"))
+    local answer = shell(("kcat -Q -b %s -t %s:%d:%d"):format(addresses, topic, partition, what))
+    return tonumber(answer:match("offset (%d+)"))
   end
   return ask(-2), ask(-1)
 end
@@ -250,7 +252,8 @@ describe("an in-process broker", function()
   describe("has faults:", function()
     local function leaders(b)
       local found = {}
-      for partition, leader in shell("kcat -L -b " .. b:addresses() .. " -t t"):gmatch("partition (%d+), leader (%-?%d+)") do
+      local listing = shell("kcat -L -b " .. b:addresses() .. " -t t")
+      for partition, leader in listing:gmatch("partition (%d+), leader (%-?%d+)") do
         found[tonumber(partition) + 1] = tonumber(leader)
       end
       return found
@@ -361,13 +364,16 @@ describe("an in-process broker", function()
       raises("its argument must be a table", broker.new)
       raises("topics must be a table", broker.new, {})
       raises("a key must be topics or brokers, not a string (\"topic\")", broker.new, { topic = {} })
-      raises("topics['t'] must be a whole number from 1 to 10000, not a number (0)", broker.new, { topics = { t = 0 } })
+      raises("topics['t'] must be a whole number from 1 to 10000, not a number (0)",
+        broker.new, { topics = { t = 0 } })
       raises("topics['t'] must be a whole number", broker.new, { topics = { t = 1.5 } })
-      raises("topics['t'] must be a whole number from 1 to 10000, not a string (\"3\")", broker.new, { topics = { t = "3" } })
+      raises("topics['t'] must be a whole number from 1 to 10000, not a string (\"3\")",
+        broker.new, { topics = { t = "3" } })
       raises("a topic's name must be", broker.new, { topics = { "orders" } })
       raises("a topic's name must be", broker.new, { topics = { ["or ders"] = 1 } })
       raises("a topic's name must be", broker.new, { topics = { [("x"):rep(250)] = 1 } })
-      raises("brokers must be a whole number from 1 to 100, not a number (101)", broker.new, { topics = {}, brokers = 101 })
+      raises("brokers must be a whole number from 1 to 100, not a number (101)",
+        broker.new, { topics = {}, brokers = 101 })
     end)
 
     it("a message that makes no sense, before any is stored", function()
@@ -375,9 +381,12 @@ describe("an in-process broker", function()
       local function message(bad)
         return function() return b:produce("t", { "fine", bad }) end
       end
-      raises("message 2: key must be a string or nil (Kafka's null), not a number (42)", message { key = 42 })
-      raises("message 2: value must be a string or nil (Kafka's null), not a boolean (true)", message { value = true })
-      raises("message 2: a message must be a table or a string (its value), not a number (7)", message(7))
+      raises("message 2: key must be a string or nil (Kafka's null), not a number (42)",
+        message { key = 42 })
+      raises("message 2: value must be a string or nil (Kafka's null), not a boolean (true)",
+        message { value = true })
+      raises("message 2: a message must be a table or a string (its value), not a number (7)",
+        message(7))
       raises("message 2: a field must be key, value, headers, timestamp or partition, not a string (\"vlaue\")",
         message { vlaue = "x" })
       raises("message 2: timestamp must be", message { timestamp = 0 })
@@ -386,15 +395,19 @@ describe("an in-process broker", function()
       raises("message 2: topic 't' has no partition 1", message { partition = 1 })
       raises("message 2: headers must be an array", message { headers = "x" })
       raises("message 2: headers must be an array", message { headers = { a = "x" } })
-      raises("message 2: a header must be a table { name = , value = }, not a string", message { headers = { "x" } })
+      raises("message 2: a header must be a table { name = , value = }, not a string",
+        message { headers = { "x" } })
       raises("message 2: a header's name must be a string, not nil", message { headers = { {} } })
       raises("message 2: a header's value must be a string or nil (Kafka's null), not a number (1)",
         message { headers = { { name = "x", value = 1 } } })
-      raises("message 2: a header's field must be name or value", message { headers = { { name = "x", val = "" } } })
+      raises("message 2: a header's field must be name or value",
+        message { headers = { { name = "x", val = "" } } })
       raises("message 1: value must be", b.produce, b, "t", { value = 1 })
-      raises("messages must be an array without holes", b.produce, b, "t", { [1] = "a", [3] = "c", [1000] = "d" })
+      raises("messages must be an array without holes",
+        b.produce, b, "t", { [1] = "a", [3] = "c", [1000] = "d" })
       raises("messages must be an array of messages, a message or a string, not nil", b.produce, b, "t")
-      raises("the topic must be one that was named in broker.new, not a string (\"x\")", b.produce, b, "x", {})
+      raises("the topic must be one that was named in broker.new, not a string (\"x\")",
+        b.produce, b, "x", {})
       raises("the topic must be one that was named in broker.new, not a number (1)", b.produce, b, 1, {})
       raises("an option must be timeout", b.produce, b, "t", {}, { time = 1 })
       raises("timeout must be a number of seconds", b.produce, b, "t", {}, { timeout = -1 })
@@ -403,13 +416,16 @@ describe("an in-process broker", function()
 
     it("a fault that makes no sense", function()
       local b = new { topics = { t = 1 } }
-      raises("leader: the partition must be a whole number from 0 to 0, not a number (1)", b.leader, b, "t", 1, 1)
-      raises("leader: the broker's id must be a whole number from 1 to 1, not a number (2)", b.leader, b, "t", 0, 2)
+      raises("leader: the partition must be a whole number from 0 to 0, not a number (1)",
+        b.leader, b, "t", 1, 1)
+      raises("leader: the broker's id must be a whole number from 1 to 1, not a number (2)",
+        b.leader, b, "t", 0, 2)
       raises("down: the broker's id must be", b.down, b)
       raises("up: the broker's id must be", b.up, b, "1")
       raises("round_trip_time: the time must be", b.round_trip_time, b, 1, "1")
       raises("error: the API must be its number or one of Produce, Fetch", b.error, b, "Fetsch", 1)
-      raises("error: an error must be its number or librdkafka's name", b.error, b, "Fetch", { "NOT_A_LEADER" })
+      raises("error: an error must be its number or librdkafka's name",
+        b.error, b, "Fetch", { "NOT_A_LEADER" })
       raises("error: an error must be", b.error, b, "Fetch")
       raises("clear_errors: the API must be", b.clear_errors, b)
       raises("topic_error: an error must be", b.topic_error, b, "t", "NOPE")
@@ -440,7 +456,9 @@ describe("an in-process broker", function()
 
     it("beside clients that are alive, and are not harmed", function()
       local b = new { topics = { t = 1 } }
-      local p = assert(producer.new { addresses = b:addresses(), options = { ["message.timeout.ms"] = 300 } })
+      local p = assert(producer.new {
+        addresses = b:addresses(), options = { ["message.timeout.ms"] = 300 },
+      })
       assert(p:send("t", "x"))
       assert(p:flush(10))
       local started = now()
@@ -470,16 +488,16 @@ describe("an in-process broker", function()
     end)
 
     it("at the end of a block, by <close>", function()
-      if jit then return pending("Lua 5.4 only") end
+      if is_luajit then return pending("Lua 5.4 only") end
       local b = new { topics = {} }
       load("local given = ... local closed <close> = given")(b)
       assert.same({ nil, "closed", "CLOSED" }, { b:addresses() })
     end)
 
     it("only in its own process: a forked child can neither use nor harm it", function()
-      if not jit then return pending("needs LuaJIT's ffi to fork") end
+      if not is_luajit then return pending("needs LuaJIT's ffi to fork") end
       local ffi = require "ffi"
-      ffi.cdef "int fork(void); int waitpid(int, int *, int); void _exit(int);"
+      pcall(ffi.cdef, "int fork(void); int waitpid(int, int *, int); void _exit(int);")
       local b = new { topics = { t = 1 } }
       local child = ffi.C.fork()
       if child == 0 then
@@ -494,6 +512,24 @@ describe("an in-process broker", function()
       assert.equal(0, status[0])
       assert.equal(1, b:produce("t", "still here"))
     end)
+  end)
+
+  it("is an error, and not the end of the process, where files cannot be opened", function()
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write([[
+      local broker, all = require "kafka_history.broker", {}
+      repeat
+        local b, err, code = broker.new { topics = {}, brokers = 3 }
+        all[#all + 1] = b
+      until not b
+      print(err, code)
+    ]])
+    file:close()
+    local output = shell(("ulimit -n 60; LUA_PATH='%s' LUA_CPATH='%s' %s %s 2>&1; echo exit $?")
+      :format(package.path, package.cpath, interpreter, script))
+    os.remove(script)
+    assert.matches("^SYSTEM: cannot make an in%-process broker: .*\tSYSTEM\nexit 0\n$", output)
   end)
 
   it("says nothing on the terminal, whatever happens to it", function()

@@ -1,11 +1,12 @@
 /*
- * The class "kafka_history.broker": a Kafka cluster within this process (librdkafka's mock cluster),
- * with the producer that fills it. One librdkafka handle is both, so that one destroy ends both.
+ * The class "kafka_history.broker": a Kafka cluster within this process (librdkafka's mock
+ * cluster), with the producer that fills it. One librdkafka handle is both, so that one destroy
+ * ends both.
  *
  * A partition of the mock cluster keeps 5 MB of batches and drops the oldest without a word when it
  * has more. `produce` never lets it come to that: it sends partition by partition, in pieces that
- * fit into what is left even if they cannot be compressed, and counts what was really sent (an upper
- * bound of what is stored) after each piece.
+ * fit into what is left even if they cannot be compressed, and counts what was really sent (an
+ * upper bound of what is stored) after each piece.
  */
 #include "records.h"
 
@@ -19,12 +20,12 @@
 #define TYPE "kafka_history.broker"
 
 /* What a partition of the mock cluster keeps. It keeps 100 000 batches, too, but as no batch is
- * smaller than 68 bytes (61 of its own, 7 of an empty record) the bytes are always used up first. */
+ * smaller than 68 bytes (61 of its own, 7 of an empty record) the bytes are used up before. */
 #define PARTITION_BYTES (5 * 1024 * 1024)
 _Static_assert((int64_t)100000 * 68 > PARTITION_BYTES, "the number of batches is no limit");
 
-/* What a message sent alone takes besides the record: the request's head (ids, acks, timeout, counts)
- * and the batch's. The topic's name comes on top. */
+/* What a message sent alone takes besides the record: the request's head (ids, acks, timeout,
+ * counts) and the batch's. The topic's name comes on top. */
 #define REQUEST_OVERHEAD 256
 
 #define BROKERS_MAX 100
@@ -57,9 +58,9 @@ typedef struct slot {
     uint32_t bytes;
 } slot;
 
-/* ---------------------------------------------------------------------------------- arguments -- */
+/* ---- arguments ---- */
 
-/* The broker; NULL when it is closed. Raises in a forked child, where librdkafka's threads are not. */
+/* The broker; NULL when it is closed. Raises in a forked child, where it has no threads. */
 static broker *check_broker(lua_State *L)
 {
     broker *self = luaL_checkudata(L, 1, TYPE);
@@ -118,7 +119,7 @@ static int32_t check_broker_id(lua_State *L, const char *function, const broker 
     return (int32_t)check_whole(L, function, index, "the broker's id", 1, self->broker_count);
 }
 
-/* -------------------------------------------------------------------------------------- errors -- */
+/* ---- errors ---- */
 
 static const struct {
     const char *name;
@@ -182,7 +183,7 @@ static rd_kafka_resp_err_t check_code(lua_State *L, const char *function, int in
         index);
 }
 
-/* ------------------------------------------------------------------------------------- opening -- */
+/* ---- opening ---- */
 
 static void check_keys(lua_State *L, int config)
 {
@@ -207,7 +208,8 @@ static void read_topics(lua_State *L, broker *self, int config)
     lua_getfield(L, config, "topics");
     topics = lua_gettop(L);
     if (lua_type(L, topics) != LUA_TTABLE)
-        (void)refuse(L, "broker.new", "topics", "a table { [name] = number of partitions }", topics);
+        (void)refuse(L, "broker.new", "topics", "a table { [name] = number of partitions }",
+                     topics);
     for (lua_pushnil(L); lua_next(L, topics) != 0; lua_pop(L, 1)) {
         int32_t count;
         topic *made;
@@ -311,7 +313,7 @@ static bool start_cluster(broker *self, kh_error *error)
         rd_kafka_conf_destroy(conf);
         return false;
     }
-    self->client = kh_client_open(conf, error);
+    self->client = kh_client_open(conf, true, error);
     if (self->client)
         self->cluster = rd_kafka_handle_mock_cluster(self->client->rk);
     return self->client != NULL;
@@ -396,7 +398,7 @@ static int broker_new(lua_State *L)
     return 1;
 }
 
-/* ----------------------------------------------------------------------------------- producing -- */
+/* ---- producing ---- */
 
 /* A call to produce. Its messages stand in a table at stack index `messages`. */
 typedef struct call {
@@ -470,7 +472,7 @@ static void flush(const call *c)
 }
 
 /* Sends messages from `*next` on that belong to the partition and fit into `left` bytes even if
- * nothing can be compressed. Leaves `*next` at the first that did not, and returns what were sent. */
+ * nothing can be compressed. Leaves `*next` at the first that did not; returns how many it sent. */
 static size_t send_piece(const call *c, int32_t partition, size_t left, size_t *next,
                          rd_kafka_resp_err_t *code)
 {
@@ -497,13 +499,14 @@ static size_t send_piece(const call *c, int32_t partition, size_t left, size_t *
 
 static bool report_full(call *c, int32_t partition, size_t message)
 {
-    kh_error_set(&c->error, "FULL",
-                 "topic '%s' [%d] has no room for message %zu (up to %u bytes): an in-process broker "
-                 "keeps %d bytes of compressed batches a partition, %zu are used, and more would "
-                 "drop the oldest; use more partitions, fewer or smaller messages, or a new broker. "
-                 "Of this call's %zu messages %zu were stored",
-                 c->name, (int)partition, message, (unsigned)c->slots[message - 1].bytes,
-                 PARTITION_BYTES, c->to->used[partition], c->count, c->stored);
+    kh_error_set(
+        &c->error, "FULL",
+        "topic '%s' [%d] has no room for message %zu (up to %u bytes): an in-process broker "
+        "keeps %d bytes of compressed batches a partition, %zu are used, and more would "
+        "drop the oldest; use more partitions, fewer or smaller messages, or a new broker. "
+        "Of this call's %zu messages %zu were stored",
+        c->name, (int)partition, message, (unsigned)c->slots[message - 1].bytes, PARTITION_BYTES,
+        c->to->used[partition], c->count, c->stored);
     return false;
 }
 
@@ -582,7 +585,8 @@ static void wrap_single(lua_State *L)
             entries++;
         }
     if (!single && entries != lua_rawlen(L, 3))
-        (void)luaL_error(L, "produce: messages must be an array without holes (%d entries, length %d)",
+        (void)luaL_error(L,
+                         "produce: messages must be an array without holes (%d entries, length %d)",
                          (int)entries, (int)lua_rawlen(L, 3));
     if (!single)
         return;
@@ -639,7 +643,7 @@ static int broker_produce(lua_State *L)
     return 4;
 }
 
-/* -------------------------------------------------------------------------------------- faults -- */
+/* ---- faults ---- */
 
 static int fault_result(lua_State *L, const char *function, rd_kafka_resp_err_t code)
 {
@@ -668,8 +672,8 @@ static int broker_leader(lua_State *L)
     partition = check_partition(L, "leader", of);
     if (lua_toboolean(L, 4))
         id = check_broker_id(L, "leader", self, 4);
-    return fault_result(
-        L, "leader", rd_kafka_mock_partition_set_leader(self->cluster, name, partition, id));
+    return fault_result(L, "leader",
+                        rd_kafka_mock_partition_set_leader(self->cluster, name, partition, id));
 }
 
 static int broker_follower(lua_State *L)
@@ -686,8 +690,8 @@ static int broker_follower(lua_State *L)
     partition = check_partition(L, "follower", of);
     if (lua_toboolean(L, 4))
         id = check_broker_id(L, "follower", self, 4);
-    return fault_result(
-        L, "follower", rd_kafka_mock_partition_set_follower(self->cluster, name, partition, id));
+    return fault_result(L, "follower",
+                        rd_kafka_mock_partition_set_follower(self->cluster, name, partition, id));
 }
 
 static int64_t check_watermark(lua_State *L, int index, const char *what)
@@ -712,9 +716,9 @@ static int broker_follower_watermarks(lua_State *L)
     partition = check_partition(L, "follower_watermarks", of);
     low = check_watermark(L, 4, "the low watermark");
     high = check_watermark(L, 5, "the high watermark");
-    return fault_result(L, "follower_watermarks",
-                        rd_kafka_mock_partition_set_follower_wmarks(self->cluster, name, partition,
-                                                                    low, high));
+    return fault_result(
+        L, "follower_watermarks",
+        rd_kafka_mock_partition_set_follower_wmarks(self->cluster, name, partition, low, high));
 }
 
 static int broker_down(lua_State *L)
@@ -723,9 +727,9 @@ static int broker_down(lua_State *L)
 
     if (!self)
         return closed(L);
-    return fault_result(L, "down",
-                        rd_kafka_mock_broker_set_down(self->cluster,
-                                                      check_broker_id(L, "down", self, 2)));
+    return fault_result(
+        L, "down",
+        rd_kafka_mock_broker_set_down(self->cluster, check_broker_id(L, "down", self, 2)));
 }
 
 static int broker_up(lua_State *L)
@@ -816,7 +820,7 @@ static int broker_topic_error(lua_State *L)
     return fault_result(L, "topic_error", RD_KAFKA_RESP_ERR_NO_ERROR);
 }
 
-/* --------------------------------------------------------------------------------------- class -- */
+/* ---- class ---- */
 
 static int broker_addresses(lua_State *L)
 {

@@ -25,11 +25,11 @@ typedef struct producer {
     kh_client *client;     /* NULL: closed */
 } producer;
 
-/* ----------------------------------------------------------------------------- configuration -- */
+/* ---- configuration ---- */
 
 static bool is_secret(const char *property)
 {
-    static const char *const marks[] = {"password", "secret", ".pem",   ".key", "_key",
+    static const char *const marks[] = {"password", "secret", ".pem",  ".key",     "_key",
                                         "jaas",     "config", "token", "kinit.cmd"};
 
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
@@ -41,12 +41,16 @@ static bool is_secret(const char *property)
 static void set_property(lua_State *L, producer *self, const char *property, const char *value)
 {
     char reason[512];
+    rd_kafka_conf_res_t result =
+        rd_kafka_conf_set(self->conf, property, value, reason, sizeof(reason));
 
-    if (rd_kafka_conf_set(self->conf, property, value, reason, sizeof(reason)) == RD_KAFKA_CONF_OK)
+    if (result == RD_KAFKA_CONF_OK)
         return;
-    if (is_secret(property))
-        (void)luaL_error(L, "producer.new: options['%s']: librdkafka refuses the value (not shown: "
-                            "it is secret)", property);
+    if (result != RD_KAFKA_CONF_UNKNOWN && is_secret(property))
+        (void)luaL_error(L,
+                         "producer.new: options['%s']: librdkafka refuses the value (not shown: "
+                         "it is secret)",
+                         property);
     (void)luaL_error(L, "producer.new: '%s': %s", property, reason);
 }
 
@@ -89,8 +93,10 @@ static const char *property_value(lua_State *L, const char *property)
         lua_pushvalue(L, -1);
         return value;
     default:
-        (void)luaL_error(L, "producer.new: options['%s'] must be a string, a number or a boolean, "
-                            "not %s", property, kh_push_given(L, -1));
+        (void)luaL_error(L,
+                         "producer.new: options['%s'] must be a string, a number or a boolean, "
+                         "not %s",
+                         property, kh_push_given(L, -1));
         return NULL;
     }
 }
@@ -140,8 +146,10 @@ static bool read_string(lua_State *L, producer *self, int config, const char *ke
 
 static int refuse_addresses(lua_State *L, int index)
 {
-    return luaL_error(L, "producer.new: addresses must be \"host:port,host:port\" or an array of "
-                         "\"host:port\", not %s", kh_push_given(L, index));
+    return luaL_error(L,
+                      "producer.new: addresses must be \"host:port,host:port\" or an array of "
+                      "\"host:port\", not %s",
+                      kh_push_given(L, index));
 }
 
 static void read_addresses(lua_State *L, producer *self, int config)
@@ -176,11 +184,13 @@ static void check_keys(lua_State *L, int config)
         bool found = false;
 
         for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-            found = found || (lua_type(L, -2) == LUA_TSTRING &&
-                              strcmp(lua_tostring(L, -2), known[i]) == 0);
+            found = found ||
+                    (lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), known[i]) == 0);
         if (!found)
-            (void)luaL_error(L, "producer.new: a key must be addresses, client_id, transactional_id "
-                                "or options, not %s", kh_push_given(L, -2));
+            (void)luaL_error(L,
+                             "producer.new: a key must be addresses, client_id, transactional_id "
+                             "or options, not %s",
+                             kh_push_given(L, -2));
     }
 }
 
@@ -224,16 +234,17 @@ static int producer_new(lua_State *L)
 
     conf = self->conf;
     self->conf = NULL;
-    self->client = kh_client_open(conf, &error);
+    self->client = kh_client_open(conf, false, &error);
     if (self->client)
         return 1;
     if (quotes_secret(L, 1, error.text))
-        kh_error_set(&error, error.name, "cannot make a producer: librdkafka refuses the options "
-                                         "(its words are not shown: they quote a secret)");
+        kh_error_set(&error, error.name,
+                     "cannot make a producer: librdkafka refuses the options "
+                     "(its words are not shown: they quote a secret)");
     return kh_push_error(L, &error);
 }
 
-/* ------------------------------------------------------------------------------------- methods -- */
+/* ---- methods ---- */
 
 /* The producer; NULL when it is closed. Raises in a forked child, where librdkafka's threads are
  * not. */
@@ -257,19 +268,21 @@ static int push_true(lua_State *L)
     return 1;
 }
 
-/* A fatal error ends an idempotent or transactional producer: it is the reason of all that follow. */
+/* A fatal error ends an idempotent or transactional producer: it is why all that follow fail. */
 static int push_send_error(lua_State *L, const kh_client *client, const char *topic,
                            rd_kafka_resp_err_t code)
 {
     const char *reason = rd_kafka_err2str(code);
     char last_word[560];
     char fatal[256];
+    rd_kafka_resp_err_t fatal_code = rd_kafka_fatal_error(client->rk, fatal, sizeof(fatal));
     kh_error error;
 
-    if (code == RD_KAFKA_RESP_ERR__FATAL) {
-        code = rd_kafka_fatal_error(client->rk, fatal, sizeof(fatal));
-        kh_error_set_kafka(&error, code, "cannot send to topic '%s', nor ever again with this "
-                                         "producer (close it, make another): %s", topic, fatal);
+    if (fatal_code) {
+        kh_error_set_kafka(&error, fatal_code,
+                           "cannot send to topic '%s', nor ever again with this "
+                           "producer (close it, make another): %s",
+                           topic, fatal);
         return kh_push_error(L, &error);
     }
     if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
@@ -293,8 +306,10 @@ static int producer_send(lua_State *L)
     if (!self)
         return closed(L);
     if (!kh_is_topic_name(L, 2))
-        return luaL_error(L, "send: the topic must be a string of 1 to 249 letters, digits, '.', '_' "
-                             "and '-', not %s", kh_push_given(L, 2));
+        return luaL_error(L,
+                          "send: the topic must be a string of 1 to 249 letters, digits, '.', '_' "
+                          "and '-', not %s",
+                          kh_push_given(L, 2));
     topic = lua_tostring(L, 2);
     deadline_ms = kh_now_ms() + kh_check_seconds(L, 4, "send: the time", SEND_TIMEOUT_S);
     names = kh_record_open(L);
@@ -335,15 +350,15 @@ static int producer_flush(lua_State *L)
     return push_true(L);
 }
 
-/* -------------------------------------------------------------------------------- transactions -- */
+/* ---- transactions ---- */
 
 static producer *check_transactional(lua_State *L, const char *function)
 {
     producer *self = check_producer(L);
 
     if (self && !self->transactional)
-        (void)luaL_error(L, "%s: this producer has no transactions; make it with a transactional_id",
-                         function);
+        (void)luaL_error(
+            L, "%s: this producer has no transactions; make it with a transactional_id", function);
     return self;
 }
 
@@ -441,7 +456,7 @@ static int producer_abort(lua_State *L)
     return transaction_result(L, self, "abort", error);
 }
 
-/* --------------------------------------------------------------------------------------- class -- */
+/* ---- class ---- */
 
 static void shut(producer *self, int flush_ms, int wait_ms)
 {
@@ -483,8 +498,12 @@ static int producer_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"send", producer_send},     {"flush", producer_flush}, {"begin", producer_begin},
-    {"commit", producer_commit}, {"abort", producer_abort}, {"close", producer_close},
+    {"send", producer_send},
+    {"flush", producer_flush},
+    {"begin", producer_begin},
+    {"commit", producer_commit},
+    {"abort", producer_abort},
+    {"close", producer_close},
     {NULL, NULL},
 };
 

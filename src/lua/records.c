@@ -14,7 +14,15 @@
 #define HEADER_OVERHEAD 12
 
 /* The fields' places behind kh_record_open's index. */
-enum { FIELD_KEY, FIELD_VALUE, FIELD_HEADERS, FIELD_TIMESTAMP, FIELD_PARTITION, FIELD_NAME, FIELDS };
+enum {
+    FIELD_KEY,
+    FIELD_VALUE,
+    FIELD_HEADERS,
+    FIELD_TIMESTAMP,
+    FIELD_PARTITION,
+    FIELD_NAME,
+    FIELDS
+};
 
 static const char *const field_names[FIELDS] = {"key",       "value",     "headers",
                                                 "timestamp", "partition", "name"};
@@ -71,7 +79,8 @@ int kh_remaining_ms(int64_t deadline_ms)
 
 bool kh_is_topic_name(lua_State *L, int index)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     const char *name;
     size_t length;
 
@@ -83,7 +92,7 @@ bool kh_is_topic_name(lua_State *L, int index)
     return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
-/* ------------------------------------------------------------------------- a record's check -- */
+/* ---- a record's check ---- */
 
 typedef struct place {
     lua_State *L;
@@ -249,7 +258,7 @@ kh_record kh_record_check(lua_State *L, int names, int index, const char *functi
     return record;
 }
 
-/* ----------------------------------------------------------------------- a record's sending -- */
+/* ---- a record's sending ---- */
 
 /* A string's bytes, which live as long as the table holds it; NULL for null. */
 static const char *field_bytes(lua_State *L, int names, int index, int field, size_t *length)
@@ -354,7 +363,7 @@ rd_kafka_resp_err_t kh_record_send(lua_State *L, int names, int index, rd_kafka_
     return send_table(L, names, index, rk, fields, 3);
 }
 
-/* ---------------------------------------------------------------------------------- a client -- */
+/* ---- a client ---- */
 
 const char *kh_client_last_word(const kh_client *client, char *text, size_t size)
 {
@@ -383,9 +392,10 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void 
     }
     if (client->failed++ > 0)
         return;
+    /* Not rd_kafka_message_errstr: for a producer it is the message's value. */
     kh_error_set_kafka(&client->failure, message->err, "topic '%s' [%d]: %s%s",
                        rd_kafka_topic_name(message->rkt), (int)message->partition,
-                       rd_kafka_message_errstr(message),
+                       rd_kafka_err2str(message->err),
                        kh_client_last_word(client, last_word, sizeof(last_word)));
 }
 
@@ -394,7 +404,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
     kh_client *client = opaque;
 
     (void)rk;
-    (void)code;
+    /* That all are down follows each one's own error, which says why. */
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && client->last_event[0] != '\0')
+        return;
     /* librdkafka quotes the rest of this property's value, which holds a secret. */
     if (strstr(reason, "oauthbearer.config"))
         reason = "the value of sasl.oauthbearer.config was refused (not shown: it is secret)";
@@ -436,7 +448,7 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, v
     return rd_kafka_interceptor_add_on_request_sent(rk, "kafka_history", on_request_sent, opaque);
 }
 
-kh_client *kh_client_open(rd_kafka_conf_t *conf, kh_error *error)
+kh_client *kh_client_open(rd_kafka_conf_t *conf, bool counts, kh_error *error)
 {
     kh_client *client = calloc(1, sizeof(*client));
     char reason[512] = "";
@@ -451,17 +463,22 @@ kh_client *kh_client_open(rd_kafka_conf_t *conf, kh_error *error)
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     rd_kafka_conf_set_error_cb(conf, on_error);
     rd_kafka_conf_set_log_cb(conf, on_log);
-    (void)rd_kafka_conf_interceptor_add_on_new(conf, "kafka_history", on_new, client);
+    if (counts)
+        (void)rd_kafka_conf_interceptor_add_on_new(conf, "kafka_history", on_new, client);
     client->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason));
     if (client->rk)
         return client;
     kh_error_set_kafka(error, rd_kafka_last_error(), "cannot make a producer: %s", reason);
-    rd_kafka_conf_destroy(conf);
+    /* Up to 2.2 at least, a handle that cannot be made has freed the interceptors of a
+     * configuration that is still the caller's: destroying it then would free them twice. Rather
+     * lose it. */
+    if (!counts)
+        rd_kafka_conf_destroy(conf);
     free(client);
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------- its ending -- */
+/* ---- its ending ---- */
 
 /* Between who closes and the thread that does it; freed by the last of the two. */
 typedef struct ending {

@@ -4,8 +4,8 @@
  *
  * A record is a plain table { key=, value=, headers={ { name=, value= }, ... }, timestamp=,
  * partition= } or a string (its value). It is read with raw access only, so that between the check
- * (which raises) and the sending (which must not: librdkafka's objects would leak) no metamethod can
- * change it.
+ * (which raises) and the sending (which must not: librdkafka's objects would leak) no metamethod
+ * can change it.
  *
  * A client lives on the heap and not in its userdata: it is ended on a thread of its own, which may
  * outlive the userdata. Until then only the thread of its lua_State uses it, and the callbacks of
@@ -68,9 +68,10 @@ typedef struct kh_client {
     atomic_size_t produced; /* bytes of all Produce requests sent, framing included */
 } kh_client;
 
-/* Opens a producer handle that reports everything to the client and nothing to stderr. Takes over
- * conf, also when it fails: NULL with the error filled in. */
-kh_client *kh_client_open(rd_kafka_conf_t *conf, kh_error *error);
+/* Opens a producer handle that reports everything to the client and nothing to stderr; `produced`
+ * is kept only when it counts. Takes over conf, also when it fails: NULL with the error filled in.
+ */
+kh_client *kh_client_open(rd_kafka_conf_t *conf, bool counts, kh_error *error);
 
 /* Forgets deliveries and failures. */
 void kh_client_reset(kh_client *client);
