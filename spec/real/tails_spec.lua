@@ -9,10 +9,6 @@ local watched = require "support.watched"
 
 local levels = { "read_committed", "read_uncommitted" }
 
-local function topic(prefix, partitions, config)
-  return kafka.create(prefix, { partitions = partitions or 1, config = config })
-end
-
 local compacting = {
   ["cleanup.policy"] = "compact", ["segment.ms"] = 100, ["min.cleanable.dirty.ratio"] = 0.001,
   ["max.compaction.lag.ms"] = 200, ["delete.retention.ms"] = 0,
@@ -21,8 +17,7 @@ local compacting = {
 -- Rounds over the same keys, and between them keys that stay: they are what has holes around it. Each
 -- round closes the segment of the one before, as the broker begins a new one when a record comes
 -- after segment.ms.
-local function stage_compacted(ends_with)
-  local name = topic("compacted", 1, compacting)
+local function fill_compacted(name, ends_with)
   for round = 1, 3 do
     for part = 1, 3 do
       staging.queue(name, 60, { keys = 30, text = "round " .. round })
@@ -32,7 +27,6 @@ local function stage_compacted(ends_with)
     kafka.sleep(0.15)
   end
   staging[ends_with](name, 20, { keys = 20, text = "last round" })
-  return name
 end
 
 -- The cleaner was here: kcat shows fewer messages than there are offsets, and holes between them.
@@ -53,96 +47,88 @@ local function await_cleaner(topics, level)
   kafka.config(topics[1], { ["min.compaction.lag.ms"] = 3600000, ["max.compaction.lag.ms"] = 7200000 })
 end
 
--- Each case: a sentence, how its topics are made, and how many messages of them are readable under
--- read_committed and read_uncommitted. `ready` waits for what the broker does by itself.
+-- Each case: a sentence, the topics that it needs (partitions), how they are filled, and how many
+-- messages of them are readable under read_committed and read_uncommitted. `ready` waits for what the
+-- broker does by itself.
 local cases = {
   {
     name = "a topic of which nothing was ever written",
-    stage = function() return { topic("empty", 3) } end,
+    needs = { 3 },
+    fill = function() end,
     readable = { 0, 0 },
   },
   {
     name = "a topic that was emptied by DeleteRecords",
-    stage = function()
-      local name = topic("emptied", 2)
+    needs = { 2 },
+    fill = function(name)
       staging.send_to_all(name, 2, 100)
       kafka.delete_records(name, { [0] = -1, [1] = -1 })
-      return { name }
     end,
     readable = { 0, 0 },
   },
   {
     name = "a topic whose beginning was deleted",
-    stage = function()
-      local name = topic("prefix", 2)
+    needs = { 2 },
+    fill = function(name)
       staging.send_to_all(name, 2, 100)
       kafka.delete_records(name, { [0] = 37 })
-      return { name }
     end,
     readable = { 163, 163 },
   },
   {
     name = "a topic that ends in plain messages, in one partition of many",
-    stage = function()
-      local name = topic("one-of-many", 8)
-      staging.send(name, 500, { partition = 5 })
-      return { name }
-    end,
+    needs = { 8 },
+    fill = function(name) staging.send(name, 500, { partition = 5 }) end,
     readable = { 500, 500 },
   },
   {
     name = "a topic that ends in a committed transaction",
-    stage = function()
-      local name = topic("committed")
+    needs = { 1 },
+    fill = function(name)
       staging.send(name, 20)
       staging.commit(name, 20)
-      return { name }
     end,
     readable = { 40, 40 },
   },
   {
     name = "a topic that ends in an aborted transaction",
-    stage = function()
-      local name = topic("aborted")
+    needs = { 1 },
+    fill = function(name)
       staging.send(name, 20)
       staging.abort(name, 20)
-      return { name }
     end,
     readable = { 20, 40 },
   },
   {
     name = "a topic that ends in many aborted transactions of one record",
-    stage = function()
-      local name = topic("aborted-ones")
+    needs = { 1 },
+    fill = function(name)
       staging.send(name, 5)
       for _ = 1, 10 do staging.abort(name, 1) end
-      return { name }
     end,
     readable = { 5, 15 },
   },
   {
     name = "a topic that holds nothing but aborted transactions",
-    stage = function()
-      local name = topic("only-aborted")
+    needs = { 1 },
+    fill = function(name)
       for _ = 1, 4 do staging.abort(name, 11) end
-      return { name }
     end,
     readable = { 0, 44 },
   },
   {
-    name = "a topic whose last messages before a marker were deleted",
-    stage = function()
-      local name = topic("only-marker")
+    name = "a topic that holds nothing but a marker, as what was before it is deleted",
+    needs = { 1 },
+    fill = function(name)
       staging.commit(name, 10)
       kafka.delete_records(name, { [0] = 10 })
-      return { name }
     end,
     readable = { 0, 0 },
   },
   {
     name = "a topic of interleaved transactions, of which the last one was aborted",
-    stage = function()
-      local name = topic("interleaved-abort")
+    needs = { 1 },
+    fill = function(name)
       local one = staging.open(name, 10, { number = 1 })
       local two = staging.open(name, 10, { number = 2 })
       staging.send_more(one, name, 10)
@@ -151,14 +137,13 @@ local cases = {
       assert(one:commit())
       staging.send_more(two, name, 5)
       assert(two:abort())
-      return { name }
     end,
     readable = { 23, 48 },
   },
   {
     name = "a topic of interleaved transactions, of which the last one was committed",
-    stage = function()
-      local name = topic("interleaved-commit")
+    needs = { 1 },
+    fill = function(name)
       local one = staging.open(name, 10, { number = 1 })
       local two = staging.open(name, 10, { number = 2 })
       staging.send_more(one, name, 10)
@@ -167,64 +152,79 @@ local cases = {
       assert(one:abort())
       staging.send_more(two, name, 5)
       assert(two:commit())
-      return { name }
     end,
     readable = { 28, 48 },
   },
   {
     name = "two topics at once, with tails of different kinds",
-    stage = function()
-      local orders, prices = topic("orders", 3), topic("prices", 2)
+    needs = { 3, 2 },
+    fill = function(orders, prices)
       staging.send_to_all(orders, 2, 50)
       staging.abort(orders, 7, { partition = 1 })
       staging.send(prices, 30)
       staging.commit(prices, 5, { partition = 1 })
-      return { orders, prices }
     end,
     readable = { 135, 142 },
   },
   {
     name = "a topic of 300 partitions, every third of them empty",
-    partitions = 300,
-    stage = function()
-      local name = topic("wide", 300)
+    needs = { 300 },
+    fill = function(name)
       for partition = 0, 299 do
         if partition % 3 ~= 0 then staging.queue(name, 5, { partition = partition }) end
       end
       staging.flush()
-      return { name }
     end,
     readable = { 1000, 1000 },
   },
   {
     name = "a topic that the cleaner has compacted, with holes, before a committed transaction",
-    stage = function() return { stage_compacted("commit") } end,
+    needs = { 1 },
+    config = compacting,
+    fill = function(name) fill_compacted(name, "commit") end,
     ready = await_cleaner,
-    slow = true,
   },
   {
     name = "a topic that the cleaner has compacted, with holes, before an aborted transaction",
-    stage = function() return { stage_compacted("abort") } end,
+    needs = { 1 },
+    config = compacting,
+    fill = function(name) fill_compacted(name, "abort") end,
     ready = await_cleaner,
-    slow = true,
   },
   {
     name = "a topic that the cleaner has compacted, with holes, before plain messages",
-    stage = function() return { stage_compacted("send") } end,
+    needs = { 1 },
+    config = compacting,
+    fill = function(name) fill_compacted(name, "send") end,
     ready = await_cleaner,
-    slow = true,
   },
 }
 
--- The slow ones first, so that the broker's cleaner works while the others are made; they are read
--- last for the same reason.
-local function stage_all()
-  for _, slow in ipairs { true, false } do
+local busy = {} -- the topics with a writer that never stops
+
+local function create_all()
+  local created = {}
+  for _, level in ipairs(levels) do
     for _, case in ipairs(cases) do
-      if (case.slow or false) == slow then
-        case.topics = {}
-        for _, level in ipairs(levels) do case.topics[level] = case.stage() end
+      local names = {}
+      for i, partitions in ipairs(case.needs) do
+        names[i] = kafka.create("tail", { partitions = partitions, config = case.config })
+        created[#created + 1] = names[i]
       end
+      case.topics = case.topics or {}
+      case.topics[level] = names
+    end
+    busy[level] = kafka.create("busy")
+  end
+  return created
+end
+
+-- What the cleaner works at is written first and read last.
+local function stage_all()
+  staging.prime(create_all())
+  for i = #cases, 1, -1 do
+    for _, level in ipairs(levels) do
+      cases[i].fill((table.unpack or unpack)(cases[i].topics[level])) -- luacheck: ignore 113 143
     end
   end
 end
@@ -317,7 +317,7 @@ describe("on a real broker", function()
       end
 
       it("a topic with a writer that never stops", function()
-        local name = topic("busy", 1)
+        local name = busy[level]
         local stop = staging.write_for_ever(name, 0)
         local ok, err = pcall(function()
           kafka.wait_until(function() return kafka.ends(name)[0].high >= 2000 end, 10, "the writer")

@@ -38,6 +38,21 @@ local function send(to, topic, count, options)
   assert(to:flush(30))
 end
 
+-- Makes the producers know the topics, all at once: each topic that a producer meets later costs it up
+-- to a second, since librdkafka asks for unknown ones once a second. The message, to a partition that
+-- does not exist, is written nowhere.
+function staging.prime(topics)
+  local producers = { plain_producer(), staging.transactional(1), staging.transactional(2) }
+  assert(producers[2]:begin())
+  assert(producers[3]:begin())
+  for _, one in ipairs(producers) do
+    for _, topic in ipairs(topics) do assert(one:send(topic, { partition = 100000, value = "prime" })) end
+  end
+  for _, one in ipairs(producers) do one:flush(30) end
+  assert(producers[2]:abort())
+  assert(producers[3]:abort())
+end
+
 -- Sends without waiting; flush does.
 function staging.queue(topic, count, options)
   queue(plain_producer(), topic, count, options)
