@@ -135,7 +135,8 @@ local function poll_until(latch, deadline)
   while true do
     local left = deadline and math.max(deadline - engine.now(), 0) or -1
     local released, err, code = waitable.poll(latch, left)
-    if released or err then return released, err, code end
+    if released then return true end
+    if err then return nil, err, code end
     if released == false then return nil, "timeout", "TIMEOUT" end
   end
 end
