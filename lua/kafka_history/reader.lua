@@ -27,6 +27,12 @@ local function on_raise(value)
   return { raised = value, text = debug.traceback(to_text(value), 2) }
 end
 
+-- What xpcall has caught: out of memory, and in an error about errors, Lua calls no handler.
+local function to_failure(caught)
+  if type(caught) == "table" and caught.text then return caught end
+  return { raised = caught, text = to_text(caught) }
+end
+
 -- Ctrl-C in the stock interpreter raises "interrupted!" wherever Lua happens to be, and gives SIGINT
 -- back to the system. It is nobody's failure.
 local function is_interrupt(shared, failure)
@@ -42,8 +48,9 @@ end
 -- A callback of the user's (on_event, on_log, on_tick): its error ends the call, as there is no
 -- better place to tell it.
 local function call_back(consumer, shared, name, callback, ...)
-  local ok, failure = xpcall(callback, on_raise, ...)
+  local ok, caught = xpcall(callback, on_raise, ...)
   if ok then return true end
+  local failure = to_failure(caught)
   if is_interrupt(shared, failure) then error(failure.raised, 0) end
   return fail(consumer, "CALLBACK", name .. " raised an error: " .. failure.text, failure.raised)
 end
@@ -144,8 +151,9 @@ end
 local function ask_policy(consumer, shared, policy, failure, attempt)
   local ok, verdict = xpcall(policy, on_raise, failure.raised, engine.current(consumer), attempt)
   if not ok then
-    if is_interrupt(shared, verdict) then error(verdict.raised, 0) end
-    failure.text = failure.text .. "\non_error raised an error: " .. verdict.text
+    local worse = to_failure(verdict)
+    if is_interrupt(shared, worse) then error(worse.raised, 0) end
+    failure.text = failure.text .. "\non_error raised an error: " .. worse.text
     return "stop"
   end
   if verdict ~= "retry" and verdict ~= "skip" and verdict ~= "stop" then
@@ -175,11 +183,12 @@ end
 local function handle_batch(consumer, shared, handler, opts, due)
   local ok, failed, err = xpcall(opts.run, on_raise, shared, handler, consumer, due, opts.width)
   if ok and not failed then return true end
-  local failure = failed
+  local failure
   if ok then
     failure = { raised = err, text = err == nil and "the handler returned false" or to_text(err) }
-  elseif is_interrupt(shared, failure) then
-    error(failure.raised, 0)
+  else
+    failure = to_failure(failed)
+    if is_interrupt(shared, failure) then error(failure.raised, 0) end
   end
   return on_failure(consumer, shared, opts.on_error, failure)
 end
@@ -315,6 +324,8 @@ local function begin(method, consumer, level)
   shared.cancelled = false
   shared.iterator = nil
   shared.retry_at = nil
+  -- Attempts and a pause go on from step to step; any other call begins anew.
+  if method ~= "step" then shared.failed_place, shared.step_retry_at = nil, nil end
   shared.catches_sigint = engine.catches_sigint()
   return shared
 end
@@ -358,13 +369,15 @@ function reader.read_history(consumer, handler, given)
   local opts = check_options("read_history", given, read_options, 2)
   local shared = begin("read_history", consumer, 2)
   if not shared then return nil, "closed", "CLOSED" end
-  shared.failed_place = nil
   return within(consumer, shared, read, handler, opts)
 end
 
 local function turn(consumer, shared, handler, opts)
   local handled = 0
-  if shared.step_retry_at and now() < shared.step_retry_at then return 0, false end
+  if shared.step_retry_at and now() < shared.step_retry_at then
+    engine.rest(consumer, 0) -- which silences the fd: nobody shall turn in circles during the pause
+    return 0, false
+  end
   shared.step_retry_at = nil
   local count, err, code, raised = fill(consumer, shared, opts)
   if not count then return nil, err, code, raised end
