@@ -6,7 +6,8 @@ local kafka = require "support.kafka"
 local oracle = {}
 
 -- Lengths first, so that keys and values may hold any byte; -1 is null. Headers are in the line, so
--- the specs' headers hold neither commas nor newlines; a null value is the word NULL.
+-- the specs' headers hold neither commas nor newlines; a null value is the word NULL, and what follows
+-- a NUL byte is not shown.
 local format = "%p %o %T %K %S %h\\n%k%s\\n"
 
 local function take(bytes, at, length)
@@ -51,7 +52,8 @@ end
 function oracle.like(msg)
   local headers = {}
   for i, header in ipairs(msg.headers) do
-    headers[i] = header.name .. "=" .. (header.value or "NULL")
+    local value = header.value or "NULL"
+    headers[i] = header.name .. "=" .. value:sub(1, (value:find("\0", 1, true) or 0) - 1)
   end
   return {
     partition = msg.partition, offset = msg.offset, timestamp = msg.timestamp, key = msg.key,

@@ -126,17 +126,23 @@ function watched:handler(handle)
   end
 end
 
--- Reads until there is something that stop() finds, and raises when `seconds` have gone (10).
-function watched:read_until(stop, seconds, opts)
-  opts = opts or {}
-  local all = { timeout = seconds or 10, tick = 0.02 }
-  for key, value in pairs(opts) do all[key] = value end
+-- The options of read_history: those given, without `handle`, which is the handler, over the defaults.
+local function with_defaults(given, defaults)
+  for key, value in pairs(given or {}) do
+    if key ~= "handle" then defaults[key] = value end
+  end
+  return defaults, given and given.handle
+end
+
+-- Reads until stop() says so, and raises when `seconds` have gone (10).
+function watched:read_until(stop, seconds, given)
+  local opts, handle = with_defaults(given, { timeout = seconds or 10, tick = 0.02 })
   local on_tick = opts.on_tick
-  all.on_tick = function()
+  opts.on_tick = function()
     if on_tick then on_tick(self) end
     if stop(self) then self.consumer:cancel() end
   end
-  local ok, err, code = self.consumer:read_history(self:handler(opts.handle), all)
+  local ok, err, code = self.consumer:read_history(self:handler(handle), opts)
   if code ~= "CANCELLED" then error("read_history: " .. tostring(ok or err), 2) end
 end
 
@@ -145,13 +151,9 @@ function watched:read_until_signal(seconds)
 end
 
 -- Reads with stop_at = "caught_up", and raises unless it stopped there.
-function watched:read_history(seconds, opts)
-  local all = { timeout = seconds or 10, stop_at = "caught_up" }
-  for key, value in pairs(opts or {}) do all[key] = value end
-  local ok, err = self.consumer:read_history(self:handler(all.handle), (function()
-    all.handle = nil
-    return all
-  end)())
+function watched:read_history(seconds, given)
+  local opts, handle = with_defaults(given, { timeout = seconds or 10, stop_at = "caught_up" })
+  local ok, err = self.consumer:read_history(self:handler(handle), opts)
   if ok ~= true then error("read_history: " .. tostring(err), 2) end
   if not self.latch:is_ready() then broken("read_history stopped, and the latch is not released") end
   self:see_signal()
