@@ -104,7 +104,8 @@ describe("a producer", function()
     it("a full queue after a bounded wait, and has room again when messages left", function()
       b:down(1)
       new { options = {
-        ["queue.buffering.max.messages"] = 2, ["reconnect.backoff.ms"] = 10, ["reconnect.backoff.max.ms"] = 50,
+        ["queue.buffering.max.messages"] = 2,
+        ["reconnect.backoff.ms"] = 10, ["reconnect.backoff.max.ms"] = 50,
       } }
       assert(p:send("t", "1"))
       assert(p:send("t", "2"))
