@@ -1,0 +1,367 @@
+-- What can happen to a topic of a real broker while it is being read.
+
+local history = require "kafka_history"
+local kafka = require "support.kafka"
+local oracle = require "support.oracle"
+local staging = require "support.staging"
+local watched = require "support.watched"
+
+-- Little is fetched ahead, so that what happens to the log happens before the reader has all of it.
+local small = {
+  ["fetch.message.max.bytes"] = 10000, ["queued.min.messages"] = 1, ["queued.max.messages.kbytes"] = 1,
+}
+
+local function with(options, more)
+  local all = {}
+  for property, value in pairs(options) do all[property] = value end
+  for property, value in pairs(more) do all[property] = value end
+  return all
+end
+
+-- Kilobytes, by kcat: a producer that knew the topic before it was made anew would be in the way.
+local function fill(topic, count, text)
+  local lines = {}
+  for i = 1, count do
+    lines[i] = ("%d:%s %d %s"):format(i, text or "value", i, (text or "padding"):rep(120))
+  end
+  kafka.kcat({ "-P", "-t", topic, "-p", "0", "-K", ":" }, table.concat(lines, "\n") .. "\n")
+  kafka.wait_until(function() return kafka.ends(topic)[0].high >= count end, 10, "the messages")
+end
+
+-- What the module did wrong or right is seen in seconds; a close that hangs, too.
+local function close_in_time(reader)
+  local began = watched.clock()
+  reader:close()
+  assert.is_true(watched.clock() - began < 7)
+end
+
+describe("on a real broker", function()
+  lazy_teardown(staging.close)
+
+  describe("a topic that does not exist", function()
+    it("is an error after some 10 s, and asking for it does not create it", function()
+      -- This broker creates what is asked for, of those who allow it.
+      local created = kafka.topic_name("created")
+      kafka.kcat({ "-P", "-t", created }, "value\n")
+      assert.is_true(oracle.has_topic(created))
+
+      local missing = kafka.topic_name("missing")
+      local consumer = assert(history.new { addresses = kafka.addresses(), topics = missing })
+      local latch = consumer:caught_up()
+      local began = watched.clock()
+      local ok, err, code = consumer:read_history(function() end, { timeout = 20 })
+      local waited = watched.clock() - began
+      assert.is_nil(ok)
+      assert.equal("UNKNOWN_TOPIC_OR_PART", code)
+      assert.truthy(err:find(missing, 1, true))
+      assert.is_true(waited > 9 and waited < 15)
+      assert.equal("failed", latch:state())
+      assert.equal("failed", consumer:progress().state)
+      assert.is_false(oracle.has_topic(missing))
+
+      -- The start is taken anew by the next call.
+      kafka.recreate(missing, { partitions = 2 })
+      assert(consumer:read_history(function() end, { timeout = 10, stop_at = "caught_up" }))
+      assert.equal("caught_up", latch:state())
+      assert(consumer:close())
+    end)
+  end)
+
+  describe("partitions that are added later", function()
+    local options = { ["topic.metadata.refresh.interval.ms"] = 1000 }
+
+    it("are announced and read from their beginning, and change nothing about the signal", function()
+      local topic = kafka.create("grows")
+      fill(topic, 10)
+      local reader = watched.new({ topic }, "read_committed", { options = options }):expect(10)
+      local grown = false
+      reader:read_until(function()
+        if reader.signal and not grown then
+          grown = true
+          kafka.add_partitions(topic, 3)
+          staging.send(topic, 7, { partition = 1 })
+          staging.send(topic, 7, { partition = 2 })
+        end
+        return reader:count() >= 24
+      end, 20)
+      assert.equal(24, reader:check_messages(true))
+      local added = reader:events_named("partition_added")
+      assert.equal(2, #added)
+      for i, event in ipairs(added) do
+        assert.equal(topic, event.topic)
+        assert.equal(i, event.partition)
+        assert.equal(0, event.offset)
+      end
+      assert.equal(1, #reader:events_named("caught_up"))
+      assert.equal(1, #reader:events_named("partition_caught_up"))
+      local progress = reader.consumer:progress()
+      assert.equal("caught_up", progress.state)
+      assert.equal(3, #progress.partitions)
+      assert.is_nil(progress.partitions[2].target)
+      reader:close()
+    end)
+
+    it("are no history while it is still being read: nobody waits for them", function()
+      local topic = kafka.create("grows")
+      local transaction = staging.open(topic, 5)
+      local reader = watched.new({ topic }, "read_committed", { options = options }):expect(5)
+      local grown = false
+      reader:read_until(function()
+        if not grown then
+          grown = true
+          kafka.add_partitions(topic, 2)
+          staging.send(topic, 7, { partition = 1 })
+        elseif reader:count() == 7 and transaction then
+          assert.is_nil(reader.signal)
+          assert(transaction:commit())
+          transaction = nil
+        end
+        return reader.signal
+      end, 20)
+      assert.equal(1, #reader:events_named("partition_added"))
+      assert.equal(12, reader:check_messages(true))
+      reader:close()
+    end)
+  end)
+
+  describe("records that are deleted in front of a reader", function()
+    it("are a gap: it is counted and told, and reading goes on behind it to the signal", function()
+      local topic = kafka.create("gap")
+      fill(topic, 2000)
+      local reader = watched.new({ topic }, "read_committed", { options = small })
+      local deleted = false
+      reader:read_history(20, { batch = 5, handle = function(msg)
+        if msg.offset == 10 and not deleted then
+          deleted = true
+          kafka.delete_records(topic, { [0] = 1500 })
+        end
+      end })
+      local gaps = reader:events_named("gap")
+      assert.equal(1, #gaps)
+      assert.equal(topic, gaps[1].topic)
+      assert.equal(0, gaps[1].partition)
+      assert.equal(1500, gaps[1].to)
+      local from = gaps[1].offset
+      assert.is_true(from > 10 and from < 1500)
+      -- Everything up to the gap and everything behind it, once.
+      local read = reader.read[topic .. "[0]"]
+      assert.equal(from + 500, #read)
+      for i, message in ipairs(read) do
+        assert.equal(i <= from and i - 1 or 1500 + i - from - 1, message.offset)
+      end
+      local progress = reader.consumer:progress()
+      assert.equal(1, progress.gaps)
+      assert.equal(0, progress.truncated)
+      assert.equal("caught_up", progress.state)
+      assert.equal(1, progress.fraction)
+      assert.equal(2000, progress.partitions[1].position)
+      close_in_time(reader)
+    end)
+
+    it("are the end of the history when they are all that was left of it", function()
+      local topic = kafka.create("gap-to-end")
+      fill(topic, 2000)
+      local reader = watched.new({ topic }, "read_committed", { options = small })
+      local deleted = false
+      reader:read_history(20, { batch = 5, handle = function(msg)
+        if msg.offset == 10 and not deleted then
+          deleted = true
+          kafka.delete_records(topic, { [0] = -1 })
+        end
+      end })
+      local gaps = reader:events_named("gap")
+      assert.equal(1, #gaps)
+      assert.equal(2000, gaps[1].to)
+      assert.equal(reader:count(), gaps[1].offset)
+      assert.equal(2000, reader.consumer:progress().partitions[1].position)
+      close_in_time(reader)
+    end)
+  end)
+
+  -- Deletes the topic in the handler of a message of the old log, makes it anew with 5 messages, and
+  -- reads on. Offsets begin again, so that the watcher is told of a new log.
+  local function read_recreated(on_truncation)
+    local topic = kafka.create("recreated")
+    fill(topic, 2000)
+    local events, old, new = {}, 0, {}
+    local consumer = assert(history.new {
+      addresses = kafka.addresses(), topics = topic, options = with(small,
+        { ["topic.metadata.refresh.interval.ms"] = 500 }),
+      on_truncation = on_truncation,
+      on_event = function(event) events[#events + 1] = event end,
+    })
+    local latch = consumer:caught_up()
+    local ok, err, code = consumer:read_history(function(msg)
+      assert(not latch:is_ready())
+      if msg.value:find("^new ") then
+        new[#new + 1] = msg
+        return
+      end
+      old = old + 1
+      assert(msg.offset == old - 1 and #new == 0)
+      if old == 10 then
+        kafka.delete(topic)
+        kafka.recreate(topic)
+        fill(topic, 5, "new")
+      end
+    end, { batch = 5, stop_at = "caught_up", timeout = 20 })
+    return { topic = topic, consumer = consumer, latch = latch, events = events, old = old, new = new,
+      ok = ok, err = err, code = code, close = function(self) self.consumer:close() end }
+  end
+
+  local function named(events, name)
+    local found = {}
+    for _, event in ipairs(events) do
+      if event.name == name then found[#found + 1] = event end
+    end
+    return found
+  end
+
+  describe("a topic that is deleted and made anew, shorter, while it is read", function()
+    it("is truncated: an error that releases the waiters, and no signal", function()
+      local r = read_recreated(nil)
+      assert.is_nil(r.ok)
+      assert.equal("TRUNCATED", r.code)
+      assert.truthy(r.err:find(r.topic, 1, true))
+      assert.equal("failed", r.latch:state())
+      local ok, _, code = r.latch:wait(0)
+      assert.same({ nil, "TRUNCATED" }, { ok, code })
+      assert.equal(0, #r.new)
+      assert.equal(1, #named(r.events, "truncated"))
+      assert.equal(0, #named(r.events, "caught_up"))
+      local progress = r.consumer:progress()
+      assert.equal("failed", progress.state)
+      assert.equal(1, progress.truncated)
+      assert.is_true(progress.fraction < 1)
+      -- It stays so: this history is gone for good.
+      assert.equal("TRUNCATED", (select(3, r.consumer:read_history(function() end, { timeout = 5 }))))
+      close_in_time(r)
+    end)
+
+    it('with on_truncation = "continue" it is told, and read from its beginning to the new end', function()
+      local r = read_recreated("continue")
+      assert(r.ok, r.err)
+      assert.equal(5, #r.new)
+      for i, msg in ipairs(r.new) do assert.equal(i - 1, msg.offset) end
+      local truncated = named(r.events, "truncated")
+      assert.equal(1, #truncated)
+      assert.equal(2000, truncated[1].target)
+      assert.equal(5, truncated[1].end_offset)
+      assert.equal(r.old, truncated[1].offset)
+      assert.equal(1, #named(r.events, "caught_up"))
+      assert.equal(0, #named(r.events, "gap"))
+      local progress = r.consumer:progress()
+      assert.equal("caught_up", progress.state)
+      assert.equal(1, progress.truncated)
+      assert.equal(1, progress.fraction)
+      assert.equal(5, progress.partitions[1].position)
+      assert.equal(5, progress.partitions[1].target)
+      close_in_time(r)
+    end)
+  end)
+
+  describe("a topic that is deleted for good", function()
+    local options = { ["topic.metadata.refresh.interval.ms"] = 500 }
+
+    it("while its history is read, is truncated", function()
+      local topic = kafka.create("deleted")
+      fill(topic, 2000)
+      local reader = watched.new({ topic }, "read_committed", { options = with(small, options) })
+      local deleted = false
+      local ok, err, code = reader.consumer:read_history(reader:handler(function()
+        if reader:count() == 10 and not deleted then
+          deleted = true
+          kafka.delete(topic)
+        end
+      end), { batch = 5, timeout = 20 })
+      assert.is_nil(ok)
+      assert.equal("TRUNCATED", code)
+      assert.truthy(err:find("deleted", 1, true))
+      assert.equal("failed", reader.latch:state())
+      assert.equal(1, #reader:events_named("truncated"))
+      assert.equal(0, #reader:events_named("caught_up"))
+      close_in_time(reader)
+    end)
+
+    it("after the signal, is truncated, and the signal stays", function()
+      local topic = kafka.create("deleted")
+      fill(topic, 10)
+      local reader = watched.new({ topic }, "read_committed", { options = options }):expect(10)
+      local deleted = false
+      local ok, _, code = reader.consumer:read_history(reader:handler(), {
+        timeout = 20, tick = 0.1, on_tick = function()
+          if reader.signal and not deleted then
+            deleted = true
+            kafka.delete(topic)
+          end
+        end,
+      })
+      assert.is_nil(ok)
+      assert.equal("TRUNCATED", code)
+      assert.equal("caught_up", reader.latch:state())
+      assert.equal(1, #reader:events_named("truncated"))
+      assert.is_false(oracle.has_topic(topic))
+      close_in_time(reader)
+    end)
+
+    it('with on_truncation = "continue" it is done, and the others are read to their end', function()
+      local topic, other = kafka.create("deleted"), kafka.create("stays")
+      fill(topic, 2000)
+      fill(other, 10)
+      local reader = watched.new({ topic, other }, "read_committed",
+        { options = with(small, options), on_truncation = "continue" })
+      local deleted = false
+      reader:read_history(20, { batch = 5, handle = function()
+        if reader:count() == 20 and not deleted then
+          deleted = true
+          kafka.delete(topic)
+        end
+      end })
+      assert.equal(10, #reader.read[other .. "[0]"])
+      assert.is_true(#reader.read[topic .. "[0]"] < 2000)
+      assert.equal(1, #reader:events_named("truncated"))
+      assert.equal(1, #reader:events_named("caught_up"))
+      local progress = reader.consumer:progress()
+      assert.equal(1, progress.truncated)
+      assert.equal("caught_up", progress.state)
+      for _, place in ipairs(progress.partitions) do
+        assert.equal(#reader.read[place.topic .. "[0]"], place.position)
+      end
+      assert.is_false(oracle.has_topic(topic))
+      close_in_time(reader)
+    end)
+  end)
+
+  describe("an open transaction", function()
+    it("is told as the cause of a stall, and is none when it has ended", function()
+      local topic = kafka.create("stalled")
+      staging.send(topic, 4)
+      local transaction = staging.open(topic, 3)
+      local reader = watched.new({ topic }, "read_committed", { stall_timeout = 1 }):expect(7)
+      local ended_at
+      reader:read_until(function()
+        if transaction and #reader:events_named("stalled") == 2 then
+          assert(transaction:commit())
+          transaction, ended_at = nil, watched.clock()
+        end
+        return reader.signal
+      end, 20)
+      local stalls = reader:events_named("stalled")
+      assert.equal(2, #stalls)
+      for _, event in ipairs(stalls) do
+        assert.equal("open transaction", event.cause)
+        assert.equal(topic, event.topic)
+        assert.equal(0, event.partition)
+        assert.equal(4, event.offset)
+        assert.equal(7, event.target)
+        assert.is_true(event.end_offset >= 7)
+      end
+      -- The pauses grow.
+      assert.is_true(stalls[1].at - reader.events[1].at < 2.5)
+      assert.is_true(stalls[2].at - stalls[1].at > 1.5)
+      assert.is_true(reader.signal.at - ended_at < 1)
+      assert.equal(7, reader:check_messages(true))
+      reader:close()
+    end)
+  end)
+end)
