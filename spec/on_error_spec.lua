@@ -166,12 +166,13 @@ describe("a failing handler", function()
       assert.same({ "1", "2" }, reading.history(consumer))
     end)
 
-    it("survives a handler that asks for more memory than there is", function()
-      if rawget(_G, "jit") then return end -- LuaJIT raises nothing for it
+    it("survives a handler without end in its recursion through C", function()
+      if rawget(_G, "jit") then return end -- LuaJIT itself does not survive it
+      local function deep() return (("x"):gsub(".", deep)) end
       local consumer = reading.values(reading.numbers(1, 2))
-      local ok, err, code = consumer:read_history(function() return ("x"):rep(2 ^ 45) end, to_caught_up)
+      local ok, err, code = consumer:read_history(deep, to_caught_up)
       assert.same({ nil, "HANDLER" }, { ok, code })
-      assert.matches("^HANDLER: t%[0%]@0: not enough memory", err)
+      assert.matches("^HANDLER: t%[0%]@0: .*overflow", err)
       assert.same({ "1", "2" }, reading.history(consumer))
     end)
   end)
