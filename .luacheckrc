@@ -1,5 +1,6 @@
 std = "min"
 max_line_length = 110
 files["spec/**/*.lua"] = { std = "min+busted" }
+files["spec/rockspec_spec.lua"] = { std = "lua54+busted" }
 files["bench/**/*.lua"] = { std = "max" }
 files["rockspec/*.rockspec"] = { std = "max", ignore = { "111" } }

@@ -126,8 +126,7 @@ test:
 .PHONY: sanitize
 sanitize:
 	@tools/setup build spec
-	@$(BUILD_ALL) LUA=lua5.4 examples
-	@$(BUILD_ALL) LUA=lua5.4 SANITIZE=1 all engine-tests $(OUT)/preload_once.so
+	@$(BUILD_ALL) LUA=lua5.4 SANITIZE=1 all examples engine-tests $(OUT)/preload_once.so
 	@tools/test --sanitize
 
 .PHONY: valgrind

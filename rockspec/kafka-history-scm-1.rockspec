@@ -1,0 +1,69 @@
+rockspec_format = "3.0"
+package = "kafka-history"
+version = "scm-1"
+source = {
+  url = "git+file://.",
+}
+description = {
+  summary = "Reads Kafka topics from the beginning and says when it has caught up",
+  detailed = [[
+    A consumer of histories on librdkafka: it reads topics from the beginning, says once and reliably
+    when everything that was there at the start has been handled, and goes on with live messages.
+  ]],
+  license = "MIT",
+  labels = { "kafka", "messaging" },
+}
+supported_platforms = { "unix" }
+dependencies = {
+  "lua >= 5.1",
+}
+external_dependencies = {
+  RDKAFKA = {
+    header = "librdkafka/rdkafka.h",
+    library = "rdkafka",
+  },
+}
+test_dependencies = {
+  "busted",
+}
+test = {
+  type = "busted",
+}
+build = {
+  type = "builtin",
+  modules = {
+    ["kafka_history.core"] = {
+      sources = {
+        "src/engine/catchup.c",
+        "src/engine/clock.c",
+        "src/engine/config.c",
+        "src/engine/consumer.c",
+        "src/engine/error.c",
+        "src/engine/handles.c",
+        "src/engine/helper.c",
+        "src/engine/latch.c",
+        "src/engine/library.c",
+        "src/engine/report.c",
+        "src/engine/snapshot.c",
+        "src/engine/wakeup.c",
+        "src/lua/binding.c",
+        "src/lua/broker.c",
+        "src/lua/consumer.c",
+        "src/lua/message.c",
+        "src/lua/module.c",
+        "src/lua/producer.c",
+        "src/lua/records.c",
+        "src/lua/waitable.c",
+      },
+      libraries = { "rdkafka", "pthread" },
+      incdirs = { "$(RDKAFKA_INCDIR)" },
+      libdirs = { "$(RDKAFKA_LIBDIR)" },
+    },
+    kafka_history = "lua/kafka_history/init.lua",
+    ["kafka_history.broker"] = "lua/kafka_history/broker.lua",
+    ["kafka_history.options"] = "lua/kafka_history/options.lua",
+    ["kafka_history.producer"] = "lua/kafka_history/producer.lua",
+    ["kafka_history.progress"] = "lua/kafka_history/progress.lua",
+    ["kafka_history.reader"] = "lua/kafka_history/reader.lua",
+  },
+}
