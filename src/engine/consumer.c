@@ -89,6 +89,7 @@ struct kh_consumer {
 
     rd_kafka_message_t **raw; /* pulled, in order; NULL: dropped */
     int raw_at, raw_count;
+    bool has_queued; /* the last pull brought something: the queue may hold more, its fd silent */
     rd_kafka_message_t **batch; /* handed out */
     int *batch_places;
     int batch_at, batch_count;
@@ -1071,6 +1072,7 @@ static bool pull(kh_consumer *c, int max)
     c->raw_count = 0;
     count = rd_kafka_consume_batch_queue(c->queue, 0, c->raw, (size_t)max);
     c->raw_count = count > 0 ? (int)count : 0;
+    c->has_queued = c->raw_count > 0;
     if (c->settings->must_poke && c->raw_count == max)
         c->owes_poke = true;
     return c->raw_count > 0;
@@ -1229,7 +1231,7 @@ int kh_consumer_timeout_ms(const kh_consumer *c)
     int64_t now_ms = kh_clock_ms();
     int64_t due;
 
-    if (c->handles == NULL || has_batch(c) || has_raw(c) || c->has_error)
+    if (c->handles == NULL || has_batch(c) || has_raw(c) || c->has_queued || c->has_error)
         return 0;
     due = due_ms(c, now_ms);
     if (due == INT64_MAX)
