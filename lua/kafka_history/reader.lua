@@ -381,6 +381,8 @@ local function turn(consumer, shared, handler, opts)
   shared.step_retry_at = nil
   local count, err, code, raised = fill(consumer, shared, opts)
   if not count then return nil, err, code, raised end
+  -- What an earlier call with a larger batch has left may be more.
+  shared.limit = math.min(shared.limit, opts.batch or BATCH)
   while shared.handled < shared.limit do
     local ok
     ok, err, code, raised = handle_batch(consumer, shared, handler, opts)
