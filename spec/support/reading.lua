@@ -110,6 +110,19 @@ function reading.resources()
   return count_of("fd"), count_of("task")
 end
 
+-- The same, once what was closed or dropped is gone: while the numbers still fall it waits.
+function reading.settled_resources()
+  local fds, threads = math.huge, math.huge
+  local since = reading.now()
+  repeat
+    collectgarbage()
+    local fds_now, threads_now = reading.resources()
+    if fds_now < fds or threads_now < threads then since = reading.now() end
+    fds, threads = math.min(fds, fds_now), math.min(threads, threads_now)
+  until reading.now() - since > 0.5
+  return fds, threads
+end
+
 -- Have the numbers gone back to what they were?
 function reading.is_as_before(fds, threads)
   return reading.becomes(function()
