@@ -96,9 +96,19 @@ static kh_value read_value(lua_State *L, int index)
     }
 }
 
+/* A name without NUL bytes: the engine would see it cut short, as another one. */
+static bool is_name(lua_State *L, int key)
+{
+    return lua_type(L, key) == LUA_TSTRING &&
+           strlen(lua_tostring(L, key)) == lua_rawlen(L, key);
+}
+
 static bool refuse_key(lua_State *L, const char *where, int key, kh_error *error)
 {
-    if (lua_type(L, key) == LUA_TNUMBER)
+    if (lua_type(L, key) == LUA_TSTRING)
+        kh_error_set(error, "CONFIG", "%s: expected names as keys, got \"%.64s\" and a NUL byte",
+                     where, lua_tostring(L, key));
+    else if (lua_type(L, key) == LUA_TNUMBER)
         kh_error_set(error, "CONFIG", "%s: expected names as keys, got number %.14g", where,
                      lua_tonumber(L, key));
     else
@@ -121,7 +131,7 @@ static bool read_options(lua_State *L, int index, kh_config *config, kh_error *e
     while (done && lua_next(L, index) != 0) {
         int value_at = lua_gettop(L);
 
-        if (lua_type(L, value_at - 1) == LUA_TSTRING) {
+        if (is_name(L, value_at - 1)) {
             kh_value value = read_value(L, value_at);
 
             done = kh_config_set_option(config, lua_tostring(L, value_at - 1), &value, error);
@@ -169,7 +179,7 @@ static bool read_start(lua_State *L, int index, kh_config *config, kh_error *err
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
         int value_at = lua_gettop(L);
-        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        const char *key = is_name(L, -2) ? lua_tostring(L, -2) : "";
         bool is_number = lua_type(L, value_at) == LUA_TNUMBER;
         bool done = false;
 
@@ -195,7 +205,7 @@ static bool read_key(lua_State *L, int value_at, kh_config *config, kh_error *er
     const char *key;
     kh_value value;
 
-    if (lua_type(L, value_at - 1) != LUA_TSTRING)
+    if (!is_name(L, value_at - 1))
         return refuse_key(L, "configuration", value_at - 1, error);
     key = lua_tostring(L, value_at - 1);
     if (strcmp(key, "options") == 0)
