@@ -249,6 +249,9 @@ static bool set_client_id(kh_config *config, const char *key, const kh_value *va
 
 static bool set_version(kh_config *config, const char *key, const kh_value *value, kh_error *error)
 {
+    if (value->type != KH_VALUE_STRING || value->string[0] < '0' || value->string[0] > '9' ||
+        value->string[strspn(value->string, "0123456789.")] != '\0')
+        return refuse_value(error, key, "a version of Kafka, as in \"2.8.0\"", value);
     return set_string(&config->version, key, value, error);
 }
 
@@ -505,6 +508,7 @@ static bool set_property(rd_kafka_conf_t *conf, const char *property, const char
         return true;
     if (is_secret(property))
         return refuse(error, "options[\"%.100s\"]: librdkafka refuses its value", property);
+    reason[strcspn(reason, "\n")] = '\0'; /* some end a line */
     return refuse(error, "options[\"%.100s\"]: librdkafka says: %s", property, reason);
 }
 
