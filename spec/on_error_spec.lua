@@ -427,7 +427,7 @@ describe("a failing handler", function()
       local consumer = reading.values { "1" }
       local _, err, code = consumer:read_history(no_room, with { on_error = function() end })
       assert.equal("HANDLER", code)
-      assert.matches("got a nil", err)
+      assert.matches("got nil", err)
     end)
 
     it("stops when it raises, and tells both errors", function()

@@ -8,7 +8,7 @@ local function describe(value)
   if type(value) == "number" or type(value) == "boolean" then
     return type(value) .. " " .. tostring(value)
   end
-  return "a " .. type(value)
+  return value == nil and "nil" or "a " .. type(value)
 end
 
 function options.callable(value)
@@ -19,6 +19,17 @@ end
 
 local function is_integer(value)
   return type(value) == "number" and value == math.floor(value) and value - value == 0
+end
+
+-- Without holes and without other keys.
+local function is_array(value)
+  if type(value) ~= "table" then return false end
+  local count = 0
+  for key in pairs(value) do
+    if not is_integer(key) then return false end
+    count = count + 1
+  end
+  return count > 0 and count == #value
 end
 
 -- Each kind: a test, and how to say what is allowed.
@@ -44,7 +55,7 @@ local kinds = {
     allowed = "a function",
   },
   fields = {
-    test = function(value) return type(value) == "table" and #value > 0 end,
+    test = is_array,
     allowed = 'an array of names of a message\'s fields, as in { "key", "value" }',
   },
 }
