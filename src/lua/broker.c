@@ -226,9 +226,10 @@ static void read_topics(lua_State *L, broker *self, int config)
         memset(made, 0, sizeof(*made) + (size_t)count * sizeof(made->used[0]));
         made->name = lua_tostring(L, -2);
         made->partition_count = count;
+        lua_rawset(L, named);
+        /* Not before: without memory for its place in the table it would be collected. */
         made->next = self->topics;
         self->topics = made;
-        lua_rawset(L, named);
     }
     lua_settop(L, named - 1);
 }
