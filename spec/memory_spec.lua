@@ -17,7 +17,8 @@ describe("where Lua's memory is lacking,", function()
   local function addresses()
     local of = reading.broker { t = 1, sent = 1 }
     for i = 0, 3 do
-      assert(of:produce("t", { { key = "key " .. i, value = "v" .. i, headers = { { name = "a", value = "x" .. i } } } }))
+      local headers = { { name = "a", value = "x" .. i } }
+      assert(of:produce("t", { key = "key " .. i, value = "v" .. i, headers = headers }))
     end
     return of:addresses()
   end

@@ -1,15 +1,15 @@
 /*
- * memory: runs one function of a script in a Lua state whose memory runs out, at its first allocation
- * from then on, at its second, and so on until a run needs no more. spec/memory_spec.lua builds and
- * calls it:
+ * memory: runs one function of a script in a Lua state whose memory runs out, at its first
+ * allocation from then on, at its second, and so on until a run needs no more. spec/memory_spec.lua
+ * builds and calls it:
  *
  *     memory script function once|ever argument ...
  *
- * The script returns a table of functions. For each run, in a state of its own: `prepare` with memory,
- * the function without, then `check`, with memory again, which raises when something is wrong. "once":
- * one allocation fails, for good, and the next one succeeds; "ever": so do all that follow it. The
- * function must return or raise an error that says that memory was lacking; of everything allocated,
- * nothing may be left when the state is closed.
+ * The script returns a table of functions. For each run, in a state of its own: `prepare` with
+ * memory, the function without, then `check`, with memory again, which raises when something is
+ * wrong. "once": one allocation fails, for good, and the next one succeeds; "ever": so do all that
+ * follow it. The function must return or raise an error that says that memory was lacking; of
+ * everything allocated, nothing may be left when the state is closed.
  */
 #include <lauxlib.h>
 #include <lua.h>

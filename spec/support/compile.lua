@@ -9,10 +9,11 @@ local flags = "-std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -g"
 
 local function build(source, suffix, more)
   local name = source:match("([^/]+)%.c$")
-  local result = ("build/host/%s-%s%s%s"):format(name, package_name, is_sanitized and "-sanitize" or "", suffix)
-  local line = ("mkdir -p build/host && ${CC:-cc} %s %s -o %s.$$ %s $(${PKG_CONFIG:-pkg-config} --cflags %s) %s"
-    .. " && mv %s.$$ %s"):format(flags, is_sanitized and suffix == "" and "-fsanitize=address,undefined" or "",
-    result, source, package_name, more, result, result)
+  local kind = is_sanitized and "-sanitize" or ""
+  local result = ("build/host/%s-%s%s%s"):format(name, package_name, kind, suffix)
+  local line = ([[mkdir -p build/host &&
+    ${CC:-cc} %s %s -o %s.$$ $(${PKG_CONFIG:-pkg-config} --cflags %s) %s && mv %s.$$ %s]])
+    :format(flags, source, result, package_name, more, result, result)
   local done = os.execute(line)
   if done ~= true and done ~= 0 then error("cannot build " .. source, 2) end
   return result
@@ -20,7 +21,8 @@ end
 
 -- The path of a program that may make Lua states, with the sanitizers where the module has them.
 function compile.program(source)
-  return build(source, "", ("$(${PKG_CONFIG:-pkg-config} --libs %s)"):format(package_name))
+  local sanitizers = is_sanitized and "-fsanitize=address,undefined" or ""
+  return build(source, "", ("%s $(${PKG_CONFIG:-pkg-config} --libs %s)"):format(sanitizers, package_name))
 end
 
 -- The path of a module, for package.loadlib.
