@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define CONSUMER_CLASS "kafka_history.consumer"
+#define REPORT_CLASS "kafka_history.report"
 #define CLOSE_MS 5000
 
 struct consumer {
@@ -469,10 +470,7 @@ static int consumer_report(lua_State *L)
     const kh_report *report;
 
     *kept = NULL;
-    if (luaL_newmetatable(L, "kafka_history.report")) {
-        lua_pushcfunction(L, report_gc);
-        lua_setfield(L, -2, "__gc");
-    }
+    luaL_getmetatable(L, REPORT_CLASS);
     lua_setmetatable(L, -2);
     *kept = kh_consumer_report(consumer->engine);
     report = *kept;
@@ -711,6 +709,11 @@ static const luaL_Reg metamethods[] = {
     {NULL, NULL},
 };
 
+static const luaL_Reg report_metamethods[] = {
+    {"__gc", report_gc},
+    {NULL, NULL},
+};
+
 static const luaL_Reg functions[] = {
     {"new", consumer_new},           {"shared", consumer_shared},
     {"advance", consumer_advance},   {"wait", consumer_wait},
@@ -730,6 +733,8 @@ int kh_open_consumer(lua_State *L)
 {
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
+    kh_new_class(L, REPORT_CLASS, no_methods, report_metamethods);
+    lua_pop(L, 1);
     kh_new_class(L, CONSUMER_CLASS, no_methods, metamethods);
     lua_getfield(L, -1, "__index");
     lua_setfield(L, -3, "methods");
