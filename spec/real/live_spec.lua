@@ -28,11 +28,12 @@ local function fill(topic, count, text)
   kafka.wait_until(function() return kafka.ends(topic)[0].high >= count end, 10, "the messages")
 end
 
--- What the module did wrong or right is seen in seconds; a close that hangs, too.
+-- Closing waits for 5 s at the most, and needs none of them: below 2.1, librdkafka cannot end after a
+-- topic was deleted unless it is helped.
 local function close_in_time(reader)
   local began = watched.clock()
   reader:close()
-  assert.is_true(watched.clock() - began < 7)
+  assert.is_true(watched.clock() - began < 4)
 end
 
 describe("on a real broker", function()
