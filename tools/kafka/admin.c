@@ -7,11 +7,13 @@
  *   kafka-admin BOOTSTRAP delete-records TOPIC PARTITION OFFSET [PARTITION OFFSET ...]
  *   kafka-admin BOOTSTRAP ends TOPIC
  *   kafka-admin BOOTSTRAP config TOPIC NAME=VALUE ...
+ *   kafka-admin BOOTSTRAP acl-allow TOPIC USER OPERATION ...
  *
  * create, partitions and delete return when the metadata shows the result: every partition with a
  * leader, or the topic gone. delete-records takes -1 for the end. ends prints "partition low high"
  * a line; high is the high watermark, that is the end for read_uncommitted. config keeps the
- * topic's other settings.
+ * topic's other settings. acl-allow gives a user ("reader", "CN=client") rights on the topic:
+ * describe, read, write, ...
  *
  * Nothing takes longer than some 30 s. Errors go to stderr; the exit status is 0 on success, 1 when
  * it failed, 2 when the command line is not understood.
@@ -22,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include <librdkafka/rdkafka.h>
@@ -499,6 +502,67 @@ static bool run_config(session *admin, argument_list arguments)
     return fine;
 }
 
+/* The names as librdkafka writes them ("DescribeConfigs"), in any case. */
+static bool parse_operation(const char *text, rd_kafka_AclOperation_t *operation)
+{
+    for (int i = RD_KAFKA_ACL_OPERATION_ALL; i < RD_KAFKA_ACL_OPERATION__CNT; i++) {
+        *operation = (rd_kafka_AclOperation_t)i;
+        if (strcasecmp(rd_kafka_AclOperation_name(*operation), text) == 0)
+            return true;
+    }
+    return fail("'%s' is no operation that an ACL allows", text);
+}
+
+static bool check_acls(const rd_kafka_acl_result_t **results, size_t count)
+{
+    bool fine = true;
+
+    for (size_t i = 0; i < count; i++) {
+        const rd_kafka_error_t *error = rd_kafka_acl_result_error(results[i]);
+        if (error != NULL)
+            fine = fail("acl-allow: %s", rd_kafka_error_string(error));
+    }
+    return fine;
+}
+
+static bool allow(session *admin, const char *topic, const char *principal,
+                  rd_kafka_AclOperation_t operation)
+{
+    char reason[256];
+    size_t count;
+    rd_kafka_AclBinding_t *binding = rd_kafka_AclBinding_new(
+        RD_KAFKA_RESOURCE_TOPIC, topic, RD_KAFKA_RESOURCE_PATTERN_LITERAL, principal, "*",
+        operation, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, reason, sizeof(reason));
+
+    if (binding == NULL)
+        return fail("acl-allow %s: %s", topic, reason);
+    rd_kafka_CreateAcls(admin->client, &binding, 1, start_call(admin, RD_KAFKA_ADMIN_OP_CREATEACLS),
+                        admin->queue);
+    rd_kafka_AclBinding_destroy(binding);
+    rd_kafka_event_t *event = await_result(admin, "acl-allow");
+    if (event == NULL)
+        return false;
+    const rd_kafka_acl_result_t **results =
+        rd_kafka_CreateAcls_result_acls(rd_kafka_event_CreateAcls_result(event), &count);
+    bool fine = check_acls(results, count);
+    rd_kafka_event_destroy(event);
+    return fine;
+}
+
+static bool run_acl_allow(session *admin, argument_list arguments)
+{
+    char principal[256];
+    bool fine = true;
+
+    snprintf(principal, sizeof(principal), "User:%s", arguments.values[1]);
+    for (int i = 2; fine && i < arguments.count; i++) {
+        rd_kafka_AclOperation_t operation;
+        fine = parse_operation(arguments.values[i], &operation) &&
+               allow(admin, arguments.values[0], principal, operation);
+    }
+    return fine;
+}
+
 /* --- the program -------------------------------------------------------------------------------*/
 
 static const verb_entry verbs[] = {
@@ -508,6 +572,7 @@ static const verb_entry verbs[] = {
     {"delete-records", 3, run_delete_records},
     {"ends", 1, run_ends},
     {"config", 2, run_config},
+    {"acl-allow", 3, run_acl_allow},
 };
 
 static const verb_entry *find_verb(const char *name)
@@ -551,8 +616,8 @@ int main(int argc, char **argv)
     session admin = {.deadline_ms = now_ms() + TIMEOUT_MS};
 
     if (verb == NULL || argc - 3 < verb->arguments_least) {
-        fail("usage: kafka-admin BOOTSTRAP create|delete|partitions|delete-records|ends|config"
-             " TOPIC ...; the first lines of tools/kafka/admin.c say which arguments");
+        fail("usage: kafka-admin BOOTSTRAP create|delete|partitions|delete-records|ends|config|"
+             "acl-allow TOPIC ...; the first lines of tools/kafka/admin.c say which arguments");
         return 2;
     }
     admin.client = connect_to(argv[1]);
