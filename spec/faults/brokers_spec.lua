@@ -19,7 +19,9 @@ local slow_options = {
 -- Fills a topic: every partition gets per_partition messages, value = its offset.
 local function fill(address, topic)
   local producer = require "kafka_history.producer"
-  local out = assert(producer.new { addresses = address })
+  local out = assert(producer.new {
+    addresses = address, options = { ["enable.idempotence"] = true },
+  })
   for offset = 0, per_partition - 1 do
     for partition = 0, partitions - 1 do
       assert(out:send(topic, { partition = partition, value = ("%08d"):format(offset) }))

@@ -46,7 +46,7 @@ struct place { /* a partition of a topic */
 
 struct topic {
     const char *name;
-    char id[32];                 /* of the snapshot; "": unknown */
+    char id[32];                 /* "": unknown */
     const rd_kafka_topic_t *rkt; /* as its messages name it; NULL: none came yet */
     int *places;                 /* by partition */
     int place_count;
@@ -524,6 +524,7 @@ static struct job *make_question(kh_consumer *c)
     if (job == NULL)
         return NULL;
     job->snapshot.wants_stable = !c->settings->reads_uncommitted;
+    job->snapshot.waits_for_ids = true;
     for (int i = 0; i < job->snapshot.topic_count; i++)
         job->snapshot.topics[i].known_count = c->topics[i].place_count;
     for (int i = 0; i < c->place_count; i++)
@@ -533,6 +534,13 @@ static struct job *make_question(kh_consumer *c)
             return NULL;
         }
     return job;
+}
+
+static int64_t next_refresh(const kh_consumer *c, int64_t now_ms)
+{
+    return c->settings->metadata_refresh_ms == INT64_MAX
+               ? INT64_MAX
+               : now_ms + c->settings->metadata_refresh_ms;
 }
 
 static void ask_if_due(kh_consumer *c, int64_t now_ms)
@@ -545,9 +553,7 @@ static void ask_if_due(kh_consumer *c, int64_t now_ms)
     for (int i = 0; i < c->place_count && c->ask_count > 0; i++)
         c->places[i].ask = false;
     c->ask_count = 0;
-    c->refresh_at_ms = c->settings->metadata_refresh_ms == INT64_MAX
-                           ? INT64_MAX
-                           : now_ms + c->settings->metadata_refresh_ms;
+    c->refresh_at_ms = next_refresh(c, now_ms);
 }
 
 /* --- answers ------------------------------------------------------------------------------------ */
@@ -650,7 +656,7 @@ static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
     for (int i = 0; i < snapshot->topic_count; i++) {
         if (!add_places(c, i, snapshot->topics[i].partition_count))
             return false;
-        memcpy(c->topics[i].id, snapshot->topics[i].id, sizeof c->topics[i].id);
+        snprintf(c->topics[i].id, sizeof c->topics[i].id, "%s", snapshot->topics[i].id);
     }
     return true;
 }
@@ -749,10 +755,11 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
         fail_start(c);
         return;
     }
+    for (int i = 0; i < c->place_count; i++)
+        kh_handles_keep_queue(c->handles, topic_of(c, i), c->places[i].partition);
     c->phase = PHASE_READING;
-    c->refresh_at_ms = c->settings->metadata_refresh_ms == INT64_MAX
-                           ? INT64_MAX
-                           : kh_clock_ms() + c->settings->metadata_refresh_ms;
+    /* The topics' ids are not waited for at the start: those that are missing are asked for now. */
+    c->refresh_at_ms = kh_library_has_topic_ids() ? kh_clock_ms() : next_refresh(c, kh_clock_ms());
     tell_snapshot(c);
     for (int i = 0; i < c->place_count; i++)
         feed_offset(c, KH_EVENT_ASSIGN, i, c->places[i].next);
@@ -771,6 +778,7 @@ static void add_partition(kh_consumer *c, const kh_snapshot_partition *found)
     c->places[index].next = found->low;
     feed_offset(c, KH_EVENT_ASSIGN, index, found->low);
     start_fetching(c, index);
+    kh_handles_keep_queue(c->handles, topic_of(c, index), found->partition);
     report = report_at(c, index, "partition_added");
     report.offset = found->low;
     kh_reports_add(&c->reports, &report, "%s[%d]: added; reading it from offset %lld", report.topic,
@@ -822,19 +830,17 @@ static void on_missing_topic(kh_consumer *c, int topic_index, int64_t now_ms)
                        RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, now_ms);
 }
 
-/* The topic's name is known, but it is another topic: all its partitions. */
-static void on_replaced_topic(kh_consumer *c, int topic_index, const char *id)
+/* A topic whose name is known, but not its id, is another topic: that concerns all its partitions. */
+static void note_topic_id(kh_consumer *c, int topic_index, const char *id)
 {
     struct topic *topic = &c->topics[topic_index];
+    bool replaced = topic->id[0] != '\0' && strcmp(topic->id, id) != 0;
 
-    memcpy(topic->id, id, sizeof topic->id);
-    for (int i = 0; i < topic->place_count; i++)
+    if (id[0] == '\0')
+        return;
+    snprintf(topic->id, sizeof topic->id, "%s", id);
+    for (int i = 0; i < topic->place_count && replaced; i++)
         feed(c, &(kh_event){.type = KH_EVENT_REPLACED, .partition = topic->places[i]});
-}
-
-static bool is_replaced(const struct topic *topic, const kh_snapshot_topic *found)
-{
-    return topic->id[0] != '\0' && found->id[0] != '\0' && strcmp(topic->id, found->id) != 0;
 }
 
 static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
@@ -842,8 +848,7 @@ static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
     int64_t now_ms = kh_clock_ms();
 
     for (int i = 0; i < snapshot->topic_count && !snapshot->failed; i++)
-        if (is_replaced(&c->topics[i], &snapshot->topics[i]))
-            on_replaced_topic(c, i, snapshot->topics[i].id);
+        note_topic_id(c, i, snapshot->topics[i].id);
 
     for (int i = 0; i < snapshot->topic_count && !snapshot->failed; i++)
         if (snapshot->topics[i].error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)

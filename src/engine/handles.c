@@ -19,6 +19,8 @@ struct kh_handles {
     kh_listener listener;
     atomic_bool listening; /* until the end begins */
 
+    rd_kafka_queue_t **partition_queues; /* see drain_partitions */
+    size_t partition_queue_count;
     rd_kafka_topic_partition_list_t *assigned;
     void (*free_job)(void *job);
     pthread_mutex_t lock;
@@ -172,24 +174,53 @@ const kh_wakeup *kh_handles_wakeup(const kh_handles *handles)
 
 /* --- closing ---------------------------------------------------------------------------------- */
 
-/* Below librdkafka 2.1 the queue of a partition whose topic was deleted keeps an operation that holds
- * the partition, and destroy waits for it for ever. */
-static void drain_partitions(const kh_handles *handles)
+void kh_handles_keep_queue(kh_handles *handles, const char *topic, int32_t partition)
+{
+    size_t count = handles->partition_queue_count;
+    rd_kafka_queue_t **grown = handles->partition_queues;
+
+    if (!kh_library_must_drain_partitions())
+        return;
+    if ((count & (count - 1)) == 0) { /* full at each power of two */
+        grown = realloc(grown, (count == 0 ? 1 : count * 2) * sizeof(rd_kafka_queue_t *));
+        if (grown == NULL)
+            return; /* the end may then take as long as it is waited for */
+        handles->partition_queues = grown;
+    }
+    grown[count] = rd_kafka_queue_get_partition(handles->rk, topic, partition);
+    if (grown[count] != NULL)
+        handles->partition_queue_count = count + 1;
+}
+
+static void drain_and_drop(rd_kafka_queue_t *queue)
 {
     rd_kafka_message_t *messages[64];
+    ssize_t count;
 
+    while ((count = rd_kafka_consume_batch_queue(queue, 0, messages, 64)) > 0)
+        for (ssize_t i = 0; i < count; i++)
+            rd_kafka_message_destroy(messages[i]);
+    rd_kafka_queue_destroy(queue);
+}
+
+/* Below librdkafka 2.1 the queue of a partition whose topic was deleted keeps an operation that holds
+ * the partition, and destroy waits for it for ever. When the deletion has been noticed, asking for the
+ * queue gives that of a new partition of the same name: hence those that were asked for before. And
+ * when the topic was made anew, the new one is the one to drain: hence both. */
+static void drain_partitions(kh_handles *handles)
+{
+    for (size_t i = 0; i < handles->partition_queue_count; i++)
+        drain_and_drop(handles->partition_queues[i]);
+    free(handles->partition_queues);
+    handles->partition_queues = NULL;
+    handles->partition_queue_count = 0;
     for (int i = 0; handles->assigned != NULL && i < handles->assigned->cnt; i++) {
         const rd_kafka_topic_partition_t *place = &handles->assigned->elems[i];
         rd_kafka_queue_t *queue =
             rd_kafka_queue_get_partition(handles->rk, place->topic, place->partition);
-        ssize_t count;
 
-        if (queue == NULL)
-            continue;
-        while ((count = rd_kafka_consume_batch_queue(queue, 0, messages, 64)) > 0)
-            for (ssize_t j = 0; j < count; j++)
-                rd_kafka_message_destroy(messages[j]);
-        rd_kafka_queue_destroy(queue);
+        if (queue != NULL)
+            drain_and_drop(queue);
     }
 }
 

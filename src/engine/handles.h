@@ -13,6 +13,8 @@
 #include "helper.h"
 #include "wakeup.h"
 
+#include <stdint.h>
+
 #pragma GCC visibility push(hidden)
 
 typedef struct kh_handles kh_handles;
@@ -36,6 +38,10 @@ rd_kafka_t *kh_handles_rk(const kh_handles *handles);
 rd_kafka_queue_t *kh_handles_queue(const kh_handles *handles);
 kh_helper *kh_handles_helper(const kh_handles *handles);
 const kh_wakeup *kh_handles_wakeup(const kh_handles *handles);
+
+/* To be called once for each partition when it has been assigned: where librdkafka cannot end after a
+ * topic was deleted, its queue is needed then. */
+void kh_handles_keep_queue(kh_handles *handles, const char *topic, int32_t partition);
 
 /* Begins the end: no callback comes after this. `assigned` (may be NULL) names every partition that
  * was ever assigned; taken over. A job of the helper is freed with free_job. Waits up to wait_ms for

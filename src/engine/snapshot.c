@@ -249,48 +249,62 @@ static int ask_ids(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_queue_
     return 1;
 }
 
-/* An id that cannot be had is no failure: it only tells what offsets cannot. */
-static void note_answer(kh_snapshot *snapshot, rd_kafka_event_t *event)
+/* True: it was an answer about offsets. An id that cannot be had is no failure: it only tells what
+ * offsets cannot. */
+static bool note_answer(kh_snapshot *snapshot, rd_kafka_event_t *event)
 {
     struct answer answer = {.snapshot = snapshot};
 
     if (rd_kafka_event_opaque(event) == snapshot) {
         if (rd_kafka_event_error(event) == 0)
             kh_library_visit_topic_ids(event, note_id, snapshot);
-        return;
+        return false;
     }
     answer.question = *(const kh_offset_question *)rd_kafka_event_opaque(event);
     if (rd_kafka_event_error(event) != 0)
         note_failure(snapshot, rd_kafka_event_error(event));
     else
         kh_library_visit_offsets(event, note_offset, &answer);
+    return true;
 }
 
-/* All questions at once; their answers in any order. */
+/* Waits for the answers, in any order. Ids are asked of the controller, which may be missing where
+ * all leaders are there: once the offsets are known they are waited for a slice at the most. */
+static void await_answers(kh_snapshot *snapshot, rd_kafka_queue_t *queue, kh_helper *helper,
+                          int offsets, int ids)
+{
+    int64_t until_ms = kh_clock_ms() + REQUEST_TIMEOUT_MS;
+    int64_t ids_until_ms = snapshot->waits_for_ids ? kh_clock_ms() + SLICE_MS : 0;
+
+    while ((offsets > 0 || (ids > 0 && kh_clock_ms() < ids_until_ms)) &&
+           kh_clock_ms() < until_ms && !kh_helper_is_cancelled(helper)) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
+
+        if (event == NULL)
+            continue;
+        if (note_answer(snapshot, event))
+            offsets--;
+        else
+            ids--;
+        rd_kafka_event_destroy(event);
+    }
+    if (offsets > 0)
+        note_failure(snapshot, RD_KAFKA_RESP_ERR__TIMED_OUT);
+}
+
+/* All questions at once. */
 static void ask_with_list_offsets(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
 {
     rd_kafka_queue_t *queue = rd_kafka_queue_new(asker->rk);
     rd_kafka_topic_partition_list_t *list = list_askable(snapshot, 0);
     kh_offset_question questions[KH_OFFSET_QUESTIONS];
-    int awaited = list->cnt > 0 ? list_questions(snapshot, questions) : 0;
-    int64_t until_ms = kh_clock_ms() + REQUEST_TIMEOUT_MS;
+    int count = list->cnt > 0 ? list_questions(snapshot, questions) : 0;
 
-    for (int i = 0; i < awaited; i++)
+    for (int i = 0; i < count; i++)
         kh_library_list_offsets(asker->rk, list,
                                 kh_library_offset_spec(questions[i], snapshot->timestamp_ms),
                                 &questions[i], REQUEST_TIMEOUT_MS, queue);
-    awaited += ask_ids(snapshot, asker, queue);
-    while (awaited > 0 && kh_clock_ms() < until_ms && !kh_helper_is_cancelled(helper)) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
-
-        if (event == NULL)
-            continue;
-        note_answer(snapshot, event);
-        rd_kafka_event_destroy(event);
-        awaited--;
-    }
-    if (awaited > 0)
-        note_failure(snapshot, RD_KAFKA_RESP_ERR__TIMED_OUT);
+    await_answers(snapshot, queue, helper, count, ask_ids(snapshot, asker, queue));
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_queue_destroy(queue);
 }
