@@ -3,8 +3,8 @@
  *
  * The owner's part of the contract is kept: the options point somewhere, nothing is called with
  * NULL or after free, and the questions name a partition that there is room for. All else is free:
- * any policy, room that is made at any time or cannot be made, and an endless sequence of events of
- * any type, an unknown one included, with any numbers in them.
+ * any policy, room for one partition and then for three that is made at any time or cannot be made,
+ * and an endless sequence of events of any type, an unknown one included, with any numbers in them.
  */
 #include "catchup.c"
 
@@ -94,6 +94,7 @@ static void any_events(kh_catchup *catchup, int count)
 {
     while (any_bool()) {
         apply_any(catchup);
+        (void)kh_catchup_reserve(catchup, Frama_C_interval(INT_MIN, count)); /* is there already */
         if (count > 0)
             ask_everything(catchup, Frama_C_interval(0, count - 1));
     }
