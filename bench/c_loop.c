@@ -1,11 +1,12 @@
 /*
- * The limit: what a C program gets out of librdkafka when it does nothing else. Reads a topic from the
- * beginning to the ends recorded before, in batches, tuned like the engine.
+ * The limit: what a C program gets out of librdkafka when it does nothing else. Reads a topic from
+ * the beginning to the ends recorded before, in batches, tuned like the engine.
  *
  *     c_loop ADDRESSES TOPIC count|table
  *
- * count adds up the lengths of the values; table keeps the latest value of each key. Prints one line:
- * messages, seconds, CPU seconds, peak memory in KB, and the sum (count) or the number of keys (table).
+ * count adds up the lengths of the values; table keeps the latest value of each key. Prints one
+ * line: messages, seconds, CPU seconds, peak memory in KB, and the sum (count) or the number of
+ * keys (table).
  */
 #define _POSIX_C_SOURCE 200809L
 #include <librdkafka/rdkafka.h>
@@ -35,7 +36,8 @@ static double now_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* --- the table: open addressing, grown at half full ---------------------------------------------- */
+/* --- the table: open addressing, grown at half full ----------------------------------------------
+ */
 
 struct entry {
     char *key; /* NULL: free */
@@ -101,7 +103,8 @@ static void keep(const rd_kafka_message_t *message)
         grow();
 }
 
-/* --- reading --------------------------------------------------------------------------------------- */
+/* --- reading
+ * --------------------------------------------------------------------------------------- */
 
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
@@ -134,7 +137,8 @@ static rd_kafka_t *open_consumer(const char *addresses)
     return rk;
 }
 
-/* Assigns all partitions at their first offsets; returns their ends, in the elements' metadata_size. */
+/* Assigns all partitions at their first offsets; returns their ends, in the elements'
+ * metadata_size. */
 static rd_kafka_topic_partition_list_t *assign(rd_kafka_t *rk, const char *name, int *pending)
 {
     const struct rd_kafka_metadata *metadata;

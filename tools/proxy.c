@@ -13,7 +13,7 @@
  *     close N         the N-th request from now on is lost, and its connection is closed
  *     swallow N       the N-th request from now on is lost, without a sign
  *
- * A request is a frame of Kafka's protocol from the client: four bytes of length, then as many bytes.
+ * A request is a frame of Kafka's protocol from the client: four bytes of length, then as many.
  * Ends when stdin does.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -36,7 +36,7 @@ enum { LINKS_MAX = 256, BLOCK = 65536 };
 struct link {
     int client;
     int broker;
-    /* Of the request that is passing: how much of its length has come, and how much of it is left. */
+    /* Of the request that is passing: what of its length has come, and how much is left of it. */
     unsigned char head[4];
     size_t head_count;
     uint32_t left;

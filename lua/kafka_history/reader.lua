@@ -18,6 +18,7 @@ reader.blocking = { wait = engine.wait, rest = engine.rest }
 -- --- failures ---------------------------------------------------------------------------------------
 
 local function to_text(value)
+  if type(value) == "string" then return value end
   local ok, text = pcall(tostring, value)
   return ok and type(text) == "string" and text or "(an error value of type " .. type(value) .. ")"
 end
@@ -320,7 +321,6 @@ local function begin(method, consumer, level)
   if shared.running then
     error(method .. ": this consumer is being read already", level + 1)
   end
-  shared.running = true
   shared.cancelled = false
   shared.iterator = nil
   shared.retry_at = nil
@@ -345,9 +345,14 @@ local function conclude(consumer, shared, completed, ...)
   return ...
 end
 
+local function run_body(consumer, shared, body, ...)
+  shared.running = true
+  return body(consumer, shared, ...)
+end
+
 -- Runs the body of a call; whatever happens in it, the consumer is usable after.
 local function within(consumer, shared, body, ...)
-  return conclude(consumer, shared, pcall(body, consumer, shared, ...))
+  return conclude(consumer, shared, pcall(run_body, consumer, shared, body, ...))
 end
 
 local function read(consumer, shared, handler, opts)

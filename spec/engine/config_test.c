@@ -46,14 +46,14 @@ static void test_defaults(void)
     bool finished = kh_config_finish(config, &error);
     const kh_settings *settings = kh_config_settings(config);
 
-    tap_check(&tap, finished && settings->topic_count == 1 &&
-                        strcmp(settings->topics[0], "orders") == 0,
+    tap_check(&tap,
+              finished && settings->topic_count == 1 && strcmp(settings->topics[0], "orders") == 0,
               "addresses and topics are enough");
-    tap_check(&tap, settings->start_timeout_ms == 60000 && settings->stall_timeout_ms == 30000 &&
-                        !settings->continue_after_truncation &&
-                        settings->metadata_refresh_ms == 30000 &&
-                        settings->start_kind == KH_START_BEGINNING && !settings->target_is_stable &&
-                        !settings->reads_uncommitted,
+    tap_check(&tap,
+              settings->start_timeout_ms == 60000 && settings->stall_timeout_ms == 30000 &&
+                  !settings->continue_after_truncation && settings->metadata_refresh_ms == 30000 &&
+                  settings->start_kind == KH_START_BEGINNING && !settings->target_is_stable &&
+                  !settings->reads_uncommitted,
               "what is not set has its documented default");
     kh_config_free(config);
 }
@@ -73,17 +73,20 @@ static void test_handles(void)
     kh_config_finish(config, &error);
     consumer = kh_config_make_conf(config, KH_HANDLE_CONSUMER, &error);
     question = kh_config_make_conf(config, KH_HANDLE_QUESTION, &error);
-    tap_check(&tap, has(consumer, "enable.partition.eof", "true") &&
-                        has(consumer, "enable.auto.offset.store", "false") &&
-                        has(consumer, "enable.auto.commit", "false") &&
-                        has(consumer, "isolation.level", "read_committed") &&
-                        has(consumer, "allow.auto.create.topics", "false"),
+    tap_check(&tap,
+              has(consumer, "enable.partition.eof", "true") &&
+                  has(consumer, "enable.auto.offset.store", "false") &&
+                  has(consumer, "enable.auto.commit", "false") &&
+                  has(consumer, "isolation.level", "read_committed") &&
+                  has(consumer, "allow.auto.create.topics", "false"),
               "the consumer's handle has what the engine relies on");
-    tap_check(&tap, has(consumer, "client.id", "mine") && has(consumer, "fetch.max.bytes", "65536") &&
-                        has(consumer, "group.id", "mine"),
+    tap_check(&tap,
+              has(consumer, "client.id", "mine") && has(consumer, "fetch.max.bytes", "65536") &&
+                  has(consumer, "group.id", "mine"),
               "keys and options reach it; a number is written without a fraction");
-    tap_check(&tap, has(question, "isolation.level", "read_uncommitted") &&
-                        !has(question, "group.id", "mine"),
+    tap_check(&tap,
+              has(question, "isolation.level", "read_uncommitted") &&
+                  !has(question, "group.id", "mine"),
               "the handle that asks for ends reads uncommitted and is in no group");
     rd_kafka_conf_destroy(consumer);
     rd_kafka_conf_destroy(question);
@@ -95,8 +98,8 @@ static bool refuses(const char *key, kh_value value, const char *words)
     kh_config *config = minimal();
     kh_error error = {.name = ""};
     bool refused = !kh_config_set(config, key, &value, &error) &&
-                   strcmp(error.name, "CONFIG") == 0 && strncmp(error.text, key, strlen(key)) == 0 &&
-                   strstr(error.text, words) != NULL;
+                   strcmp(error.name, "CONFIG") == 0 &&
+                   strncmp(error.text, key, strlen(key)) == 0 && strstr(error.text, words) != NULL;
 
     if (!refused)
         tap_note("%s: %s: %s", key, error.name, error.text);
@@ -112,20 +115,24 @@ static void test_refusals(void)
     kh_value other = {.type = KH_VALUE_OTHER, .string = "a coroutine"};
 
     tap_check(&tap, refuses("adresses", string("k1"), "no such key"), "an unknown key is named");
-    tap_check(&tap, refuses("topics", string("^orders.*"), "regular expression") &&
-                        refuses("topics", string("or ders"), "no name of a topic") &&
-                        refuses("topics", same, "named twice") && refuses("topics", none, "array") &&
-                        refuses("topics", other, "a coroutine"),
+    tap_check(&tap,
+              refuses("topics", string("^orders.*"), "regular expression") &&
+                  refuses("topics", string("or ders"), "no name of a topic") &&
+                  refuses("topics", same, "named twice") && refuses("topics", none, "array") &&
+                  refuses("topics", other, "a coroutine"),
               "topics that are none are refused");
-    tap_check(&tap, refuses("addresses", string(" ,"), "empty address") &&
-                        refuses("addresses", number(9092), "number 9092"),
+    tap_check(&tap,
+              refuses("addresses", string(" ,"), "empty address") &&
+                  refuses("addresses", number(9092), "number 9092"),
               "addresses that are none are refused");
-    tap_check(&tap, refuses("start_timeout", number(0), "above 0") &&
-                        refuses("stall_timeout", number(NAN), "above 0") &&
-                        refuses("start_timeout", string("60"), "string \"60\""),
+    tap_check(&tap,
+              refuses("start_timeout", number(0), "above 0") &&
+                  refuses("stall_timeout", number(NAN), "above 0") &&
+                  refuses("start_timeout", string("60"), "string \"60\""),
               "durations are numbers of seconds above 0");
-    tap_check(&tap, refuses("on_truncation", string("ignore"), "\"continue\"") &&
-                        refuses("target", string("latest"), "\"stable\""),
+    tap_check(&tap,
+              refuses("on_truncation", string("ignore"), "\"continue\"") &&
+                  refuses("target", string("latest"), "\"stable\""),
               "words that are none of the choice are refused, with the choice");
 }
 
@@ -139,8 +146,9 @@ static void test_durations(void)
     kh_config_set(config, "start_timeout", &forever, &error);
     kh_config_set(config, "stall_timeout", &short_time, &error);
     kh_config_finish(config, &error);
-    tap_check(&tap, kh_config_settings(config)->start_timeout_ms == INT64_MAX &&
-                        kh_config_settings(config)->stall_timeout_ms == 1,
+    tap_check(&tap,
+              kh_config_settings(config)->start_timeout_ms == INT64_MAX &&
+                  kh_config_settings(config)->stall_timeout_ms == 1,
               "an infinite duration is never, the smallest one a millisecond");
     kh_config_free(config);
 }
@@ -153,15 +161,18 @@ static void test_options(void)
     kh_value yes = {.type = KH_VALUE_BOOLEAN, .boolean = true};
     kh_value wrong = string("sometimes");
 
-    tap_check(&tap, !kh_config_set_option(config, "auto.offset.reset", &wrong, &error) &&
-                        strstr(error.text, "engine's own") != NULL,
+    tap_check(&tap,
+              !kh_config_set_option(config, "auto.offset.reset", &wrong, &error) &&
+                  strstr(error.text, "engine's own") != NULL,
               "a property that the engine owns is refused");
-    tap_check(&tap, kh_config_set_option(config, "check.crcs", &wrong, &error) &&
-                        !kh_config_finish(config, &error) &&
-                        strstr(error.text, "options[\"check.crcs\"]") != NULL,
+    tap_check(&tap,
+              kh_config_set_option(config, "check.crcs", &wrong, &error) &&
+                  !kh_config_finish(config, &error) &&
+                  strstr(error.text, "options[\"check.crcs\"]") != NULL,
               "a value that librdkafka refuses is named with its words");
-    tap_check(&tap, kh_config_set_option(config, "check.crcs", &yes, &error) &&
-                        kh_config_finish(config, &error),
+    tap_check(&tap,
+              kh_config_set_option(config, "check.crcs", &yes, &error) &&
+                  kh_config_finish(config, &error),
               "a property set again has its last value");
     kh_config_set_option(config, "ssl.key.passwrod", &secret, &error);
     tap_check(&tap, !kh_config_finish(config, &error) && strstr(error.text, "hunter2") == NULL,
@@ -174,18 +185,21 @@ static void test_start(void)
     kh_config *config = minimal();
     kh_error error;
 
-    tap_check(&tap, !kh_config_set_start_last(config, -1, &error) &&
-                        !kh_config_set_start_timestamp(config, 1.5, &error) &&
-                        !kh_config_set_start_offset(config, "orders", -1, 0, &error) &&
-                        !kh_config_set_start_offset(config, "orders", 0, 1e300, &error),
+    tap_check(&tap,
+              !kh_config_set_start_last(config, -1, &error) &&
+                  !kh_config_set_start_timestamp(config, 1.5, &error) &&
+                  !kh_config_set_start_offset(config, "orders", -1, 0, &error) &&
+                  !kh_config_set_start_offset(config, "orders", 0, 1e300, &error),
               "starts are whole numbers, 0 or more");
-    tap_check(&tap, kh_config_set_start_offset(config, "orders", 2, 42, &error) &&
-                        kh_config_finish(config, &error) &&
-                        kh_config_settings(config)->start_offset_count == 1 &&
-                        kh_config_settings(config)->start_offsets[0].offset == 42,
+    tap_check(&tap,
+              kh_config_set_start_offset(config, "orders", 2, 42, &error) &&
+                  kh_config_finish(config, &error) &&
+                  kh_config_settings(config)->start_offset_count == 1 &&
+                  kh_config_settings(config)->start_offsets[0].offset == 42,
               "an offset is kept for its partition");
-    tap_check(&tap, kh_config_set_start_offset(config, "prices", 0, 1, &error) &&
-                        !kh_config_finish(config, &error) && strstr(error.text, "prices") != NULL,
+    tap_check(&tap,
+              kh_config_set_start_offset(config, "prices", 0, 1, &error) &&
+                  !kh_config_finish(config, &error) && strstr(error.text, "prices") != NULL,
               "an offset for a topic that is not read is refused");
     kh_config_free(config);
 }

@@ -3,7 +3,6 @@
 #include "helper.h"
 #include "tap.h"
 
-
 static struct tap tap;
 
 /* A job as the snapshot is one: slices of blocking calls, cancelled between them. */
@@ -35,13 +34,15 @@ static void test_a_job(const kh_wakeup *wakeup)
               "a new helper has no thread and no job");
     tap_check(&tap, kh_helper_start(helper, work, &job), "it starts one for a job");
     tap_check(&tap, !kh_helper_start(helper, work, &second), "one job at a time");
-    tap_check(&tap, kh_wakeup_wait(wakeup, 10000) == 1, "the wake-up fd tells that a job is through");
+    tap_check(&tap, kh_wakeup_wait(wakeup, 10000) == 1,
+              "the wake-up fd tells that a job is through");
     kh_wakeup_drain(wakeup);
     tap_check(&tap, kh_helper_take(helper) == &job && job.done == 3 && job.slept_to_the_end,
               "the job comes back with its answer");
     tap_check(&tap, kh_helper_take(helper) == NULL && !kh_helper_is_busy(helper),
               "once, and the thread is gone");
-    tap_check(&tap, kh_helper_start(helper, work, &second), "the next job gets a thread of its own");
+    tap_check(&tap, kh_helper_start(helper, work, &second),
+              "the next job gets a thread of its own");
     tap_check(&tap, kh_helper_stop(helper) == &second, "stopping waits for the job and returns it");
 }
 
@@ -56,7 +57,8 @@ static void test_cancelling(const kh_wakeup *wakeup)
     kh_helper_cancel(helper);
     kh_wakeup_wait(wakeup, 30000);
     kh_wakeup_drain(wakeup);
-    tap_check(&tap, kh_helper_take(helper) == &job && job.done <= 1 && kh_clock_ms() - began_ms < 30000,
+    tap_check(&tap,
+              kh_helper_take(helper) == &job && job.done <= 1 && kh_clock_ms() - began_ms < 30000,
               "cancelling ends a sleep at once");
     kh_helper_start(helper, work, &next);
     kh_wakeup_wait(wakeup, 10000);

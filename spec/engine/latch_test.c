@@ -38,11 +38,13 @@ static void test_catching_up(void)
 
     tap_check(&tap, kh_latch_get(latch) == KH_LATCH_PENDING && !is_readable(latch),
               "a new latch is pending and its fd is silent");
-    tap_check(&tap, kh_latch_wait(latch, 0) == 0, "waiting for a pending latch runs into its timeout");
+    tap_check(&tap, kh_latch_wait(latch, 0) == 0,
+              "waiting for a pending latch runs into its timeout");
     kh_latch_catch_up(latch);
     tap_check(&tap, kh_latch_get(latch) == KH_LATCH_CAUGHT_UP && kh_latch_wait(latch, -1) == 1,
               "catching up releases who waits");
-    tap_check(&tap, is_readable(latch) && is_readable(latch), "the fd stays readable for late waiters");
+    tap_check(&tap, is_readable(latch) && is_readable(latch),
+              "the fd stays readable for late waiters");
     kh_latch_fail(latch, "HANDLER", "too late");
     kh_latch_close(latch);
     tap_check(&tap, kh_latch_get(latch) == KH_LATCH_CAUGHT_UP && has_error(latch, "", ""),
@@ -74,9 +76,11 @@ static void test_long_text(void)
     char name[64];
     char text[4] = "???";
 
-    kh_latch_fail(latch, "A_NAME_THAT_IS_LONGER_THAN_THE_SIXTY_THREE_BYTES_THERE_ARE_ROOM_FOR", "12345");
-    tap_check(&tap, kh_latch_copy_error(latch, name, text, sizeof text) == 5 && strcmp(text, "123") == 0 &&
-                        strlen(name) == 63,
+    kh_latch_fail(latch, "A_NAME_THAT_IS_LONGER_THAN_THE_SIXTY_THREE_BYTES_THERE_ARE_ROOM_FOR",
+                  "12345");
+    tap_check(&tap,
+              kh_latch_copy_error(latch, name, text, sizeof text) == 5 &&
+                  strcmp(text, "123") == 0 && strlen(name) == 63,
               "an error is copied as far as there is room, and its whole length told");
     kh_latch_drop(latch);
 }
@@ -135,7 +139,8 @@ static void test_threads(void)
         released += result != NULL;
     }
     kh_latch_drop(latch);
-    tap_check(&tap, released == WAITERS, "threads wait, look and drop their references side by side");
+    tap_check(&tap, released == WAITERS,
+              "threads wait, look and drop their references side by side");
 }
 
 int main(void)

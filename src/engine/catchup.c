@@ -39,8 +39,8 @@
  * one may describe the log as it was while the position was still in it.
  *
  * A topic that was deleted and made anew, and is longer than T again, looks the same by all its
- * offsets. Where the owner can tell (by the topic's id) it is a truncation without further proof, and
- * nothing that is read of it completes the history before that is told.
+ * offsets. Where the owner can tell (by the topic's id) it is a truncation without further proof,
+ * and nothing that is read of it completes the history before that is told.
  */
 #include "catchup.h"
 

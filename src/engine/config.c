@@ -121,14 +121,40 @@ static bool contains(const char *text, const char *word)
 /* Every property whose value may be a password, a key or a token; too many rather than too few. */
 static bool is_secret(const char *property)
 {
-    static const char *const words[] = {"password",  "secret",    "pem",
-                                        "jaas",      "passphrase", "token",
-                                        "oauthbearer.config", "sasl.username", "ssl_key"};
+    static const char *const words[] = {
+        "password",           "secret",        "pem",     "jaas",     "passphrase", "token",
+        "oauthbearer.config", "sasl.username", "ssl_key", "kinit.cmd"};
 
     for (size_t i = 0; i < LENGTH(words); i++)
         if (contains(property, words[i]))
             return true;
     return false;
+}
+
+/* Does the text end with the name of a secret property? */
+static bool ends_with_secret(const char *text, const char *end)
+{
+    char property[128];
+    const char *begin = end;
+
+    while (begin > text && begin[-1] != ' ')
+        begin--;
+    snprintf(property, sizeof property, "%.*s", (int)(end - begin), begin);
+    return is_secret(property);
+}
+
+/* A line of its configuration is "name = value": librdkafka redacts passwords, but shows
+ * ssl.certificate.pem, which may hold the key as well. */
+int kh_config_shown_length(const char *text)
+{
+    const char *quoted = strstr(text, "sasl.oauthbearer.config beginning at: ");
+    const char *equals = strstr(text, " = ");
+
+    if (quoted != NULL)
+        return (int)(strstr(quoted, ": ") + 2 - text);
+    if (equals != NULL && ends_with_secret(text, equals))
+        return (int)(equals + 3 - text);
+    return (int)strlen(text);
 }
 
 /* --- keys ------------------------------------------------------------------------------------- */
@@ -177,7 +203,8 @@ static bool set_addresses(kh_config *config, const char *key, const kh_value *va
 
 static bool check_topic(const char *key, const char *topic, kh_error *error)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t length = strlen(topic);
 
     if (topic[0] == '^')
@@ -331,10 +358,10 @@ static const struct {
     const char *key;
     bool (*set)(kh_config *config, const char *key, const kh_value *value, kh_error *error);
 } keys[] = {
-    {"addresses", set_addresses},         {"topics", set_topics},
-    {"client_id", set_client_id},         {"version", set_version},
-    {"start_timeout", set_start_timeout}, {"stall_timeout", set_stall_timeout},
-    {"on_truncation", set_on_truncation}, {"target", set_target},
+    {"addresses", set_addresses},           {"topics", set_topics},
+    {"client_id", set_client_id},           {"version", set_version},
+    {"start_timeout", set_start_timeout},   {"stall_timeout", set_stall_timeout},
+    {"on_truncation", set_on_truncation},   {"target", set_target},
     {"from_beginning", set_from_beginning}, {"commit_interval", set_commit_interval},
     {"consumer_group", set_consumer_group},
 };
@@ -344,11 +371,12 @@ bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh
     for (size_t i = 0; i < LENGTH(keys); i++)
         if (strcmp(keys[i].key, key) == 0)
             return keys[i].set(config, key, value, error);
-    return refuse(error,
-                  "%.64s: there is no such key; librdkafka's properties go into options", key);
+    return refuse(error, "%.64s: there is no such key; librdkafka's properties go into options",
+                  key);
 }
 
-/* --- where to start ----------------------------------------------------------------------------- */
+/* --- where to start -----------------------------------------------------------------------------
+ */
 
 static bool is_whole(double number, double most)
 {
@@ -359,8 +387,8 @@ static bool set_start(kh_config *config, kh_start_kind kind, const char *name, d
                       kh_error *error)
 {
     if (!is_whole(number, WHOLE_MAX))
-        return refuse(error, "start: %s: expected a whole number, 0 or more, got number %.14g", name,
-                      number);
+        return refuse(error, "start: %s: expected a whole number, 0 or more, got number %.14g",
+                      name, number);
     config->start_kind = kind;
     config->start_number = number;
     return true;
@@ -418,7 +446,8 @@ static const struct {
     {"enable.auto.commit", "standalone reading commits nothing"},
     {"auto.commit.enable", "standalone reading commits nothing"},
     {"auto.commit.interval.ms", "standalone reading commits nothing"},
-    {"auto.offset.reset", "a lost position is reported as a gap or a truncation: see on_truncation"},
+    {"auto.offset.reset",
+     "a lost position is reported as a gap or a truncation: see on_truncation"},
     {"allow.auto.create.topics", "reading a topic never creates it"},
     {"enabled_events", "events reach you through on_event, on_log and on_stats"},
     {"log.queue", "logs reach you through on_log"},
@@ -455,8 +484,7 @@ static struct option *find_option(const kh_config *config, const char *property)
     return NULL;
 }
 
-static bool keep_option(kh_config *config, const char *property, const char *value,
-                        kh_error *error)
+static bool keep_option(kh_config *config, const char *property, const char *value, kh_error *error)
 {
     struct option *option = find_option(config, property);
     struct option *grown;
@@ -616,10 +644,10 @@ static bool read_credentials(kh_config *config, const rd_kafka_conf_t *conf, kh_
 {
     char text[4096];
 
-    return replace(&config->sasl_username,
-                   read_property(conf, "sasl.username", text, sizeof text), error) &&
-           replace(&config->sasl_password,
-                   read_property(conf, "sasl.password", text, sizeof text), error);
+    return replace(&config->sasl_username, read_property(conf, "sasl.username", text, sizeof text),
+                   error) &&
+           replace(&config->sasl_password, read_property(conf, "sasl.password", text, sizeof text),
+                   error);
 }
 
 static int number_of_topic(const kh_config *config, const char *topic)

@@ -1,10 +1,10 @@
 /*
  * kh_config: what a consumer is told, checked; and the librdkafka configurations made of it.
  *
- * A config is filled in key by key with the names of the Lua interface, then finished once, then only
- * read. Every mistake is a kh_error "CONFIG" that names the key, what was given and what is allowed.
- * Values of secret properties (passwords, keys) appear in no error. Owned by whoever made it, until a
- * consumer takes it over; one thread at a time while it is being filled in.
+ * A config is filled in key by key with the names of the Lua interface, then finished once, then
+ * only read. Every mistake is a kh_error "CONFIG" that names the key, what was given and what is
+ * allowed. Values of secret properties (passwords, keys) appear in no error. Owned by whoever made
+ * it, until a consumer takes it over; one thread at a time while it is being filled in.
  */
 #ifndef KH_CONFIG_H
 #define KH_CONFIG_H
@@ -41,8 +41,8 @@ kh_config *kh_config_new(void);
 void kh_config_free(kh_config *config);
 
 /* Sets one key. addresses, topics: strings. client_id, version, on_truncation: a string.
- * target: "end" or "stable". from_beginning: a boolean. start_timeout, stall_timeout, commit_interval:
- * seconds. */
+ * target: "end" or "stable". from_beginning: a boolean. start_timeout, stall_timeout,
+ * commit_interval: seconds. */
 bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh_error *error);
 
 /* Where to start instead of the beginning; one kind only, the last one wins. */
@@ -53,7 +53,8 @@ bool kh_config_set_start_last(kh_config *config, double count, kh_error *error);
 bool kh_config_set_start_offset(kh_config *config, const char *topic, double partition,
                                 double offset, kh_error *error);
 
-/* Sets one librdkafka property of `options`; a number or a boolean is written as librdkafka does. */
+/* Sets one librdkafka property of `options`; a number or a boolean is written as librdkafka does.
+ */
 bool kh_config_set_option(kh_config *config, const char *property, const kh_value *value,
                           kh_error *error);
 
@@ -69,6 +70,10 @@ typedef enum kh_handle_purpose {
 /* A librdkafka configuration without callbacks; the caller's. NULL with the error filled in. */
 rd_kafka_conf_t *kh_config_make_conf(const kh_config *config, kh_handle_purpose purpose,
                                      kh_error *error);
+
+/* How much of something that librdkafka says may be shown: it redacts its configuration
+ * (debug=conf) and quotes it in errors, with more than is good. */
+int kh_config_shown_length(const char *text);
 
 typedef enum kh_start_kind {
     KH_START_BEGINNING,

@@ -8,9 +8,10 @@
  *                                 kh_catchup: MESSAGE, EOF, HANDLED ... -> what to do (act)
  *
  * raw[] is what one pull of the queue gave, in order. It is sorted message by message: an event (an
- * error, an end-of-partition) is only looked at when everything before it has been handled, so it ends
- * the batch; so does a message that may be the last of the history, and one that shows that there is
- * no more history stands at the head of a batch of its own. That is what makes the signal exact.
+ * error, an end-of-partition) is only looked at when everything before it has been handled, so it
+ * ends the batch; so does a message that may be the last of the history, and one that shows that
+ * there is no more history stands at the head of a batch of its own. That is what makes the signal
+ * exact.
  */
 #include "consumer.h"
 #include "catchup.h"
@@ -37,11 +38,11 @@
 struct place { /* a partition of a topic */
     int topic;
     int32_t partition;
-    int64_t next;  /* offsets below were handed out, or lie before the start */
-    int64_t eof;   /* the end, or the T, that the reader last stood at; -1: none */
-    bool parked;   /* read to T, and nothing beyond is wanted yet */
-    bool gone;     /* its topic was deleted, and that was reported */
-    bool ask;      /* its end is to be asked for */
+    int64_t next; /* offsets below were handed out, or lie before the start */
+    int64_t eof;  /* the end, or the T, that the reader last stood at; -1: none */
+    bool parked;  /* read to T, and nothing beyond is wanted yet */
+    bool gone;    /* its topic was deleted, and that was reported */
+    bool ask;     /* its end is to be asked for */
 };
 
 struct topic {
@@ -76,10 +77,10 @@ struct kh_consumer {
 
     enum phase phase;
     kh_error error;
-    char last_words[512];  /* librdkafka's last error while starting */
-    bool has_error;        /* to be told by this step */
-    bool is_hopeless;      /* and by every later one */
-    bool has_failed;       /* told; not read on since */
+    char last_words[512]; /* librdkafka's last error while starting */
+    bool has_error;       /* to be told by this step */
+    bool is_hopeless;     /* and by every later one */
+    bool has_failed;      /* told; not read on since */
 
     struct topic *topics;
     struct place *places;
@@ -98,11 +99,11 @@ struct kh_consumer {
     int32_t last_partition;
     int last_place;
 
-    int64_t began_ms;       /* -1: reading has not begun */
-    int64_t caught_up_ms;   /* -1: not yet */
-    int64_t waiting_ms;     /* since when there is nothing to do; -1: there is */
-    int64_t waited_ms;      /* in all */
-    int64_t refresh_at_ms;  /* when to ask for the topics' metadata */
+    int64_t began_ms;        /* -1: reading has not begun */
+    int64_t caught_up_ms;    /* -1: not yet */
+    int64_t waiting_ms;      /* since when there is nothing to do; -1: there is */
+    int64_t waited_ms;       /* in all */
+    int64_t refresh_at_ms;   /* when to ask for the topics' metadata */
     int64_t retry_helper_ms; /* no thread or no memory for a job: when to try again */
     int64_t poked_ms;
     bool owes_poke;
@@ -160,13 +161,41 @@ static void want_answer(kh_consumer *c, int index)
     c->places[index].ask = true;
 }
 
-/* --- callbacks of librdkafka, from inside a pull ------------------------------------------------ */
+/* --- callbacks of librdkafka, from inside a pull ------------------------------------------------
+ */
 
 static bool is_access_error(rd_kafka_resp_err_t code)
 {
     return code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
            code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED ||
            code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+}
+
+/* TLS 1.3 refuses a client's certificate after the handshake: librdkafka sees a lost connection. */
+static bool is_certificate_refused(rd_kafka_resp_err_t code, const char *reason)
+{
+    const char *alert = strstr(reason, " alert ");
+
+    return (code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__SSL) &&
+           alert != NULL &&
+           (strstr(alert, "certificate") != NULL || strstr(alert, "unknown ca") != NULL);
+}
+
+/* What to do about it, after librdkafka's words. */
+static const char *advise(rd_kafka_resp_err_t code, const char *reason)
+{
+    if (is_certificate_refused(code, reason))
+        return "; the broker refuses the client's certificate: check the properties "
+               "ssl.certificate.* and ssl.key.*";
+    if (code == RD_KAFKA_RESP_ERR__SSL)
+        return "; check ssl.ca.location or ssl.ca.pem, that the broker's certificate has not "
+               "expired and names its address, and that this port speaks TLS";
+    if (code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        return "; the client's user may not use this cluster";
+    if (strstr(reason, "SCRAM") != NULL && !kh_library_scram_is_exact())
+        return "; check sasl.mechanism, sasl.username and sasl.password. This librdkafka is older "
+               "than 2.6.1: it cannot log in with SCRAM at Kafka 4 or newer at all";
+    return "; check sasl.mechanism, sasl.username and sasl.password";
 }
 
 /* The start is over, failed: the next step takes a new one. */
@@ -177,10 +206,11 @@ static void fail_start(kh_consumer *c)
     tell_failure(c);
 }
 
-static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *reason)
+static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
 {
     kh_consumer *c = opaque;
     char fatal[512];
+    char reason[512];
 
     if (code == RD_KAFKA_RESP_ERR__FATAL) {
         code = rd_kafka_fatal_error(c->rk, fatal, sizeof fatal);
@@ -193,11 +223,16 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *reason)
     /* A group that is none: reading without one needs no permission for it. */
     if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
         return;
+    snprintf(reason, sizeof reason, "%.*s", kh_config_shown_length(words), words);
     if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         snprintf(c->last_words, sizeof c->last_words, "%s", reason);
-    if (c->phase == PHASE_STARTING && is_access_error(code)) {
-        kh_error_set_kafka(&c->error, code, "no access to the brokers at %s: %s",
-                           c->settings->addresses, reason);
+    /* Also before a start that waits for the helper to end an earlier one. */
+    if (c->phase != PHASE_READING &&
+        (is_access_error(code) || is_certificate_refused(code, reason))) {
+        if (code == RD_KAFKA_RESP_ERR__TRANSPORT)
+            code = RD_KAFKA_RESP_ERR__SSL;
+        kh_error_set_kafka(&c->error, code, "no access to the brokers at %.200s: %s%s",
+                           c->settings->addresses, reason, advise(code, reason));
         fail_start(c);
         return;
     }
@@ -215,6 +250,7 @@ static void on_log(void *opaque, int level, const char *facility, const char *te
 {
     kh_consumer *c = opaque;
     kh_report report = no_place;
+    int shown = kh_config_shown_length(text);
     union {
         const char *given;
         char *kept;
@@ -223,7 +259,8 @@ static void on_log(void *opaque, int level, const char *facility, const char *te
     report.kind = KH_REPORT_LOG;
     report.level = level;
     report.facility = copied.kept;
-    kh_reports_add(&c->reports, &report, "%s", text);
+    kh_reports_add(&c->reports, &report, "%.*s%s", shown, text,
+                   text[shown] != '\0' ? "[redacted]" : "");
 }
 
 static void on_stats(void *opaque, const char *json)
@@ -259,8 +296,8 @@ static rd_kafka_topic_partition_list_t *list_place(const kh_consumer *c, int ind
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
 
-    rd_kafka_topic_partition_list_add(list, topic_of(c, index), c->places[index].partition)->offset =
-        c->places[index].next;
+    rd_kafka_topic_partition_list_add(list, topic_of(c, index), c->places[index].partition)
+        ->offset = c->places[index].next;
     return list;
 }
 
@@ -344,15 +381,17 @@ static void describe_truncation(const kh_consumer *c, const kh_action *action, c
     int partition = (int)c->places[action->partition].partition;
 
     if (action->gone)
-        snprintf(text, size, "%s[%d]: the topic was deleted while it was being read (at offset %lld)",
+        snprintf(text, size,
+                 "%s[%d]: the topic was deleted while it was being read (at offset %lld)",
                  topic_of(c, action->partition), partition, (long long)action->offset);
     else
-        snprintf(text, size,
-                 "%s[%d]: this is not the log that was being read: it ends at %lld now, ended at "
-                 "%lld when reading began, and was read up to %lld. Records were lost, or the topic "
-                 "was deleted and made anew",
-                 topic_of(c, action->partition), partition, (long long)action->end,
-                 (long long)action->target, (long long)action->offset);
+        snprintf(
+            text, size,
+            "%s[%d]: this is not the log that was being read: it ends at %lld now, ended at "
+            "%lld when reading began, and was read up to %lld. Records were lost, or the topic "
+            "was deleted and made anew",
+            topic_of(c, action->partition), partition, (long long)action->end,
+            (long long)action->target, (long long)action->offset);
 }
 
 static void tell_truncation(kh_consumer *c, const kh_action *action)
@@ -379,12 +418,9 @@ static void tell_truncation(kh_consumer *c, const kh_action *action)
 static void tell_stall(kh_consumer *c, const kh_action *action)
 {
     static const char *const causes[] = {
-        [KH_STALL_UNKNOWN] = "unknown",
-        [KH_STALL_OPEN_TRANSACTION] = "open transaction",
-        [KH_STALL_TRUNCATED] = "truncated",
-        [KH_STALL_TOPIC_DELETED] = "topic deleted",
-        [KH_STALL_NO_LEADER] = "no leader",
-        [KH_STALL_LAGGING_FOLLOWER] = "lagging follower",
+        [KH_STALL_UNKNOWN] = "unknown",     [KH_STALL_OPEN_TRANSACTION] = "open transaction",
+        [KH_STALL_TRUNCATED] = "truncated", [KH_STALL_TOPIC_DELETED] = "topic deleted",
+        [KH_STALL_NO_LEADER] = "no leader", [KH_STALL_LAGGING_FOLLOWER] = "lagging follower",
     };
     kh_report report = report_at(c, action->partition, "stalled");
 
@@ -450,7 +486,8 @@ static void feed_offset(kh_consumer *c, kh_event_type type, int index, int64_t o
     feed(c, &(kh_event){.type = type, .partition = index, .offset = offset});
 }
 
-/* --- the helper's jobs -------------------------------------------------------------------------- */
+/* --- the helper's jobs --------------------------------------------------------------------------
+ */
 
 static void free_job(void *opaque)
 {
@@ -548,15 +585,18 @@ static void ask_if_due(kh_consumer *c, int64_t now_ms)
     if (c->phase != PHASE_READING || kh_helper_is_busy(c->helper) ||
         (c->ask_count == 0 && now_ms < c->refresh_at_ms))
         return;
-    if (!start_job(c, make_question(c)))
+    if (!start_job(c, make_question(c))) {
+        c->refresh_at_ms = c->retry_helper_ms;
         return;
+    }
     for (int i = 0; i < c->place_count && c->ask_count > 0; i++)
         c->places[i].ask = false;
     c->ask_count = 0;
     c->refresh_at_ms = next_refresh(c, now_ms);
 }
 
-/* --- answers ------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------------------
+ */
 
 static bool grow_places(kh_consumer *c, struct topic *topic, int32_t count, int room)
 {
@@ -826,11 +866,12 @@ static void on_answer(kh_consumer *c, const kh_snapshot_partition *found, int64_
 static void on_missing_topic(kh_consumer *c, int topic_index, int64_t now_ms)
 {
     for (int i = 0; i < c->topics[topic_index].place_count; i++)
-        on_end_unknown(c, c->topics[topic_index].places[i],
-                       RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, now_ms);
+        on_end_unknown(c, c->topics[topic_index].places[i], RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+                       now_ms);
 }
 
-/* A topic whose name is known, but not its id, is another topic: that concerns all its partitions. */
+/* A topic whose name is known, but not its id, is another topic: that concerns all its partitions.
+ */
 static void note_topic_id(kh_consumer *c, int topic_index, const char *id)
 {
     struct topic *topic = &c->topics[topic_index];
@@ -878,7 +919,8 @@ static void take_answer(kh_consumer *c)
     free_job(job);
 }
 
-/* --- messages ----------------------------------------------------------------------------------- */
+/* --- messages -----------------------------------------------------------------------------------
+ */
 
 static int find_place(kh_consumer *c, const rd_kafka_message_t *message)
 {
@@ -905,8 +947,8 @@ static int place_of(kh_consumer *c, const rd_kafka_message_t *message)
     return c->last_place;
 }
 
-/* Everything below T is with the host; what follows is not wanted before a step asks for it. Reading
- * stops there, so that nothing needs to be kept, and starts there again. */
+/* Everything below T is with the host; what follows is not wanted before a step asks for it.
+ * Reading stops there, so that nothing needs to be kept, and starts there again. */
 static void park(kh_consumer *c, int index, int64_t offset)
 {
     c->places[index].next = offset;
@@ -1083,7 +1125,8 @@ static bool pull(kh_consumer *c, int max)
     return c->raw_count > 0;
 }
 
-/* --- a step ------------------------------------------------------------------------------------- */
+/* --- a step -------------------------------------------------------------------------------------
+ */
 
 static int64_t history_done(const kh_consumer *c, int64_t *total);
 
@@ -1195,7 +1238,8 @@ void kh_consumer_handled(kh_consumer *c, int count, int skipped)
 
 const rd_kafka_message_t *kh_consumer_next(const kh_consumer *c, int ahead)
 {
-    return ahead >= 0 && ahead < c->batch_count - c->batch_at ? c->batch[c->batch_at + ahead] : NULL;
+    return ahead >= 0 && ahead < c->batch_count - c->batch_at ? c->batch[c->batch_at + ahead]
+                                                              : NULL;
 }
 
 void kh_consumer_fail(kh_consumer *c, const char *name, const char *text)
@@ -1204,7 +1248,8 @@ void kh_consumer_fail(kh_consumer *c, const char *name, const char *text)
     kh_latch_fail(c->latch, name, text);
 }
 
-/* --- waiting ------------------------------------------------------------------------------------ */
+/* --- waiting ------------------------------------------------------------------------------------
+ */
 
 static int64_t earlier_of(int64_t a_ms, int64_t b_ms)
 {
@@ -1280,7 +1325,8 @@ void kh_consumer_wake(const kh_consumer *c)
         kh_wakeup_notify(kh_handles_wakeup(c->handles));
 }
 
-/* --- asking ------------------------------------------------------------------------------------- */
+/* --- asking -------------------------------------------------------------------------------------
+ */
 
 const kh_error *kh_consumer_error(const kh_consumer *c)
 {
@@ -1388,13 +1434,14 @@ kh_partition_progress kh_consumer_partition(const kh_consumer *c, int index)
                                    .caught_up = p.assigned && !p.pending};
 }
 
-/* --- opening and closing -------------------------------------------------------------------------- */
+/* --- opening and closing
+ * -------------------------------------------------------------------------- */
 
 static bool make_room(kh_consumer *c, kh_error *error)
 {
-    kh_catchup_options options = {
-        .continue_after_truncation = c->settings->continue_after_truncation,
-        .stall_timeout_ms = c->settings->stall_timeout_ms};
+    kh_catchup_options options = {.continue_after_truncation =
+                                      c->settings->continue_after_truncation,
+                                  .stall_timeout_ms = c->settings->stall_timeout_ms};
 
     c->catchup = kh_catchup_new(&options);
     c->topics = calloc(c->settings->topic_count, sizeof *c->topics);

@@ -8,14 +8,15 @@
  *     }
  *     kh_consumer_close(consumer, 5000); kh_consumer_free(consumer);
  *
- * A step never blocks. It hands out messages in offset order per partition; what was handed out stays
- * the consumer's current batch until all of it has been told to be handled: a step before that hands
- * out the rest again. A batch ends where history may end, so that the latch is released, and the
- * "caught_up" report queued, before the next message is handed out: never earlier, never later.
+ * A step never blocks. It hands out messages in offset order per partition; what was handed out
+ * stays the consumer's current batch until all of it has been told to be handled: a step before
+ * that hands out the rest again. A batch ends where history may end, so that the latch is released,
+ * and the "caught_up" report queued, before the next message is handed out: never earlier, never
+ * later.
  *
- * One thread owns a consumer; kh_consumer_wake and the latch are for any thread. It is the one owner
- * of librdkafka's handles. Messages belong to librdkafka and are valid until the step after the one
- * that handed them out, or kh_consumer_close: copy what is to be kept.
+ * One thread owns a consumer; kh_consumer_wake and the latch are for any thread. It is the one
+ * owner of librdkafka's handles. Messages belong to librdkafka and are valid until the step after
+ * the one that handed them out, or kh_consumer_close: copy what is to be kept.
  */
 #ifndef KH_CONSUMER_H
 #define KH_CONSUMER_H
@@ -36,13 +37,14 @@ typedef struct kh_consumer kh_consumer;
 /* How many messages one step takes at the most. */
 #define KH_BATCH_MAX 10000
 
-/* Opens a consumer; takes over the config (finished) in any case. Nothing is asked of a broker before
- * the first step. NULL with the error filled in: the client cannot be made. */
+/* Opens a consumer; takes over the config (finished) in any case. Nothing is asked of a broker
+ * before the first step. NULL with the error filled in: the client cannot be made. */
 kh_consumer *kh_consumer_open(kh_config *config, kh_error *error);
 
 typedef struct kh_step {
     int max;                /* messages at the most; 1 to KH_BATCH_MAX */
-    bool stop_at_caught_up; /* hand out nothing at or above T; what is there waits for a later step */
+    bool stop_at_caught_up; /* hand out nothing at or above T; what is there waits for a later step
+                             */
 } kh_step;
 
 /* One turn. Returns the number of messages now to be handled, 0 when there is none (wait), -1 when
@@ -72,8 +74,8 @@ int kh_consumer_timeout_ms(const kh_consumer *consumer);
  * own timeout. -1: a signal came. */
 int kh_consumer_wait(const kh_consumer *consumer, int timeout_ms);
 
-/* Waits for kh_consumer_wake alone, however much there is to do: a pause in reading. May return early
- * without a reason. */
+/* Waits for kh_consumer_wake alone, however much there is to do: a pause in reading. May return
+ * early without a reason. */
 int kh_consumer_rest(const kh_consumer *consumer, int timeout_ms);
 
 /* Makes the fd readable. */
@@ -99,10 +101,10 @@ typedef struct kh_progress {
     int64_t truncated;
     int64_t offsets_done; /* of the history: how many offsets below T have been passed */
     int64_t offsets_total;
-    double rate;          /* messages a second, lately */
-    double offset_rate;   /* history's offsets a second, lately */
-    int64_t elapsed_ms;   /* since reading began, until it had caught up */
-    int64_t lag;          /* offsets between position and end_offset, all partitions */
+    double rate;        /* messages a second, lately */
+    double offset_rate; /* history's offsets a second, lately */
+    int64_t elapsed_ms; /* since reading began, until it had caught up */
+    int64_t lag;        /* offsets between position and end_offset, all partitions */
     int partition_count;
 } kh_progress;
 

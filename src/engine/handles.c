@@ -13,7 +13,8 @@ struct kh_handles {
     kh_wakeup wakeup;
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
-    rd_kafka_topic_t **topics; /* keep the topics known to the handle: metadata is asked for these */
+    rd_kafka_topic_t *
+        *topics; /* keep the topics known to the handle: metadata is asked for these */
     size_t topic_count;
     kh_helper *helper;
     kh_listener listener;
@@ -203,10 +204,10 @@ static void drain_and_drop(rd_kafka_queue_t *queue)
     rd_kafka_queue_destroy(queue);
 }
 
-/* Below librdkafka 2.1 the queue of a partition whose topic was deleted keeps an operation that holds
- * the partition, and destroy waits for it for ever. When the deletion has been noticed, asking for the
- * queue gives that of a new partition of the same name: hence those that were asked for before. And
- * when the topic was made anew, the new one is the one to drain: hence both. */
+/* Below librdkafka 2.1 the queue of a partition whose topic was deleted keeps an operation that
+ * holds the partition, and destroy waits for it for ever. When the deletion has been noticed,
+ * asking for the queue gives that of a new partition of the same name: hence those that were asked
+ * for before. And when the topic was made anew, the new one is the one to drain: hence both. */
 static void drain_partitions(kh_handles *handles)
 {
     for (size_t i = 0; i < handles->partition_queue_count; i++)

@@ -2,8 +2,9 @@
  * kh_handles: everything of librdkafka's that a consumer holds, and its orderly end.
  *
  * One owner on one thread, until kh_handles_close hands it to a closer thread, because the end may
- * take its time whatever the broker does: the helper finishes its slice, librdkafka its shutdown. The
- * wake-up fd lives until the last reference is gone, so that a loop which still polls it is safe.
+ * take its time whatever the broker does: the helper finishes its slice, librdkafka its shutdown.
+ * The wake-up fd lives until the last reference is gone, so that a loop which still polls it is
+ * safe.
  */
 #ifndef KH_HANDLES_H
 #define KH_HANDLES_H
@@ -19,8 +20,8 @@
 
 typedef struct kh_handles kh_handles;
 
-/* Where librdkafka's callbacks go: always on the owner's thread, from inside a step; not at all once
- * the handles are being closed. */
+/* Where librdkafka's callbacks go: always on the owner's thread, from inside a step; not at all
+ * once the handles are being closed. */
 typedef struct kh_listener {
     void (*on_error)(void *opaque, rd_kafka_resp_err_t code, const char *reason);
     void (*on_log)(void *opaque, int level, const char *facility, const char *text);
@@ -39,13 +40,13 @@ rd_kafka_queue_t *kh_handles_queue(const kh_handles *handles);
 kh_helper *kh_handles_helper(const kh_handles *handles);
 const kh_wakeup *kh_handles_wakeup(const kh_handles *handles);
 
-/* To be called once for each partition when it has been assigned: where librdkafka cannot end after a
- * topic was deleted, its queue is needed then. */
+/* To be called once for each partition when it has been assigned: where librdkafka cannot end after
+ * a topic was deleted, its queue is needed then. */
 void kh_handles_keep_queue(kh_handles *handles, const char *topic, int32_t partition);
 
 /* Begins the end: no callback comes after this. `assigned` (may be NULL) names every partition that
- * was ever assigned; taken over. A job of the helper is freed with free_job. Waits up to wait_ms for
- * the end; true when it is over. Every message must have been destroyed before. */
+ * was ever assigned; taken over. A job of the helper is freed with free_job. Waits up to wait_ms
+ * for the end; true when it is over. Every message must have been destroyed before. */
 bool kh_handles_close(kh_handles *handles, rd_kafka_topic_partition_list_t *assigned,
                       void (*free_job)(void *job), int wait_ms);
 

@@ -1,10 +1,11 @@
 /*
- * kh_helper: one thread for librdkafka's blocking calls, so that the caller never waits for a broker.
+ * kh_helper: one thread for librdkafka's blocking calls, so that the caller never waits for a
+ * broker.
  *
- * It is started for a job and ends with it; at most one job runs at a time. The job knows nothing of
- * Lua. It asks kh_helper_is_cancelled between its blocking calls, none of which takes more than a
- * second, so that whoever closes never waits longer for it. When it is through, the wake-up fd says
- * so and the owner takes the job back, with its answer inside.
+ * It is started for a job and ends with it; at most one job runs at a time. The job knows nothing
+ * of Lua. It asks kh_helper_is_cancelled between its blocking calls, none of which takes more than
+ * a second, so that whoever closes never waits longer for it. When it is through, the wake-up fd
+ * says so and the owner takes the job back, with its answer inside.
  *
  * Threads: start, take, cancel and stop belong to the owner, one thread at a time; is_cancelled and
  * sleep to the job.

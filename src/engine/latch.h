@@ -42,8 +42,8 @@ void kh_latch_catch_up(kh_latch *latch);
 void kh_latch_fail(kh_latch *latch, const char *name, const char *text);
 void kh_latch_close(kh_latch *latch);
 
-/* Copies the error of a failed latch as snprintf does: up to size - 1 bytes of its text, and returns
- * the text's whole length. name takes 64 bytes; "" when there is no error. */
+/* Copies the error of a failed latch as snprintf does: up to size - 1 bytes of its text, and
+ * returns the text's whole length. name takes 64 bytes; "" when there is no error. */
 size_t kh_latch_copy_error(kh_latch *latch, char name[64], char *text, size_t size);
 
 /* Readable from the moment it is released. */

@@ -3,8 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Newer than the headers of 2.0.2, which this file compiles with: declared weak, so that each is NULL
- * where the library that is loaded lacks it. The numbers are librdkafka's ABI. */
+/* Newer than the headers of 2.0.2, which this file compiles with: declared weak, so that each is
+ * NULL where the library that is loaded lacks it. The numbers are librdkafka's ABI. */
 enum { ADMIN_OP_DESCRIBE_TOPICS = 19, ADMIN_OP_LIST_OFFSETS = 21 };
 enum { READ_UNCOMMITTED = 0, READ_COMMITTED = 1 };
 
@@ -25,11 +25,10 @@ WEAK void rd_kafka_ListOffsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *
 WEAK const rd_kafka_ListOffsets_result_t *rd_kafka_event_ListOffsets_result(rd_kafka_event_t *rkev);
 WEAK const rd_kafka_ListOffsetsResultInfo_t **
 rd_kafka_ListOffsets_result_infos(const rd_kafka_ListOffsets_result_t *result, size_t *cntp);
-WEAK const rd_kafka_topic_partition_t *rd_kafka_ListOffsetsResultInfo_topic_partition(
-    const rd_kafka_ListOffsetsResultInfo_t *result_info);
-WEAK rd_kafka_error_t *
-rd_kafka_AdminOptions_set_isolation_level(rd_kafka_AdminOptions_t *options,
-                                          rd_kafka_IsolationLevel_t value);
+WEAK const rd_kafka_topic_partition_t *
+rd_kafka_ListOffsetsResultInfo_topic_partition(const rd_kafka_ListOffsetsResultInfo_t *result_info);
+WEAK rd_kafka_error_t *rd_kafka_AdminOptions_set_isolation_level(rd_kafka_AdminOptions_t *options,
+                                                                 rd_kafka_IsolationLevel_t value);
 
 WEAK void rd_kafka_DescribeTopics(rd_kafka_t *rk, const rd_kafka_TopicCollection_t *topics,
                                   const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
@@ -57,6 +56,11 @@ static int version(void)
 bool kh_library_position_is_exact(void)
 {
     return version() < 0x020200 || version() >= 0x020d02;
+}
+
+bool kh_library_scram_is_exact(void)
+{
+    return version() >= 0x020601;
 }
 
 bool kh_library_must_drain_partitions(void)

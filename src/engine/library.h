@@ -12,15 +12,20 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Is rd_kafka_position free of librdkafka's #4844? From 2.2.0 to 2.13.1 an end-of-partition moves it
- * one past the end, so that an open transaction of one record would look like history read. */
+/* Is rd_kafka_position free of librdkafka's #4844? From 2.2.0 to 2.13.1 an end-of-partition moves
+ * it one past the end, so that an open transaction of one record would look like history read. */
 bool kh_library_position_is_exact(void);
+
+/* Does SCRAM answer with the nonce that it was given (#4895)? Before 2.6.1 it puts its own before
+ * it once more, which Kafka 4 refuses as wrong credentials. */
+bool kh_library_scram_is_exact(void);
 
 /* Does destroying a handle hang after a consumed topic was deleted (below 2.1.0, #4187), unless the
  * partitions' own queues are emptied first? */
 bool kh_library_must_drain_partitions(void);
 
-/* RD_KAFKA_RESP_ERR__LOG_TRUNCATION of 2.1 and newer: a leader's epoch shows that the log was cut. */
+/* RD_KAFKA_RESP_ERR__LOG_TRUNCATION of 2.1 and newer: a leader's epoch shows that the log was cut.
+ */
 enum { KH_LOG_TRUNCATION = -139 };
 
 /* Does the property exist? Asked of librdkafka itself. */
@@ -38,9 +43,9 @@ typedef enum kh_offset_question {
 /* Can one handle ask for both ends, whatever its isolation.level is (rd_kafka_ListOffsets, 2.3)? */
 bool kh_library_has_list_offsets(void);
 
-/* Only where it has: asks for all partitions of the list, one request a leader. The answer arrives on
- * the queue as an event; `question` is its rd_kafka_event_opaque. The offsets of `partitions` are
- * overwritten with `spec`, what ListOffsets is to look for: see kh_library_offset_spec. */
+/* Only where it has: asks for all partitions of the list, one request a leader. The answer arrives
+ * on the queue as an event; `question` is its rd_kafka_event_opaque. The offsets of `partitions`
+ * are overwritten with `spec`, what ListOffsets is to look for: see kh_library_offset_spec. */
 void kh_library_list_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
                              int64_t spec, kh_offset_question *question, int timeout_ms,
                              rd_kafka_queue_t *queue);
@@ -56,8 +61,8 @@ void kh_library_visit_offsets(rd_kafka_event_t *event,
 /* Can it tell topics' ids (rd_kafka_DescribeTopics, 2.3)? */
 bool kh_library_has_topic_ids(void);
 
-/* Only where it can: asks for the topics' ids. The answer arrives on the queue as an event with that
- * opaque. */
+/* Only where it can: asks for the topics' ids. The answer arrives on the queue as an event with
+ * that opaque. */
 void kh_library_describe_topics(rd_kafka_t *rk, const char **names, size_t count, void *opaque,
                                 int timeout_ms, rd_kafka_queue_t *queue);
 

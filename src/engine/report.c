@@ -22,10 +22,36 @@ void kh_report_free(kh_report *report)
     free(report);
 }
 
+/* What was dropped is told behind what was kept. */
+static void tell_dropped(kh_reports *reports)
+{
+    kh_report report = {.kind = KH_REPORT_EVENT,
+                        .name = "error",
+                        .partition = -1,
+                        .offset = -1,
+                        .to = -1,
+                        .target = -1,
+                        .end = -1,
+                        .code = "DROPPED"};
+    int64_t dropped = reports->dropped;
+
+    reports->dropped = 0;
+    kh_reports_add(reports, &report,
+                   "DROPPED: %lld events and log lines were lost: more than %d waited to be "
+                   "fetched, or there was no memory for them",
+                   (long long)dropped, KH_REPORTS_MAX);
+    if (reports->first == NULL)
+        reports->dropped = dropped;
+}
+
 kh_report *kh_reports_take(kh_reports *reports)
 {
     kh_report *report = reports->first;
 
+    if (report == NULL && reports->dropped > 0) {
+        tell_dropped(reports);
+        report = reports->first;
+    }
     if (report == NULL)
         return NULL;
     reports->first = report->next;
@@ -39,6 +65,7 @@ void kh_reports_clear(kh_reports *reports)
 {
     kh_report *report;
 
+    reports->dropped = 0;
     while ((report = kh_reports_take(reports)) != NULL)
         kh_report_free(report);
 }
@@ -83,7 +110,8 @@ void kh_reports_add(kh_reports *reports, const kh_report *report, const char *fo
     reports->count++;
 }
 
-/* FNV-1a over the reason, up to what differs from one repetition to the next ("(after 3ms in state CONNECT)"). */
+/* FNV-1a over the reason, up to what differs from one repetition to the next ("(after 3ms in state
+ * CONNECT)"). */
 static uint64_t hash_reason(const char *reason, const char *topic, int32_t partition)
 {
     uint64_t hash = UINT64_C(14695981039346656037) ^ (uint32_t)partition;

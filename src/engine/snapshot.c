@@ -67,8 +67,8 @@ static bool fail_memory(kh_snapshot *snapshot)
 
 /* --- metadata --------------------------------------------------------------------------------- */
 
-static const struct rd_kafka_metadata_topic *
-find_metadata(const struct rd_kafka_metadata *metadata, const char *name)
+static const struct rd_kafka_metadata_topic *find_metadata(const struct rd_kafka_metadata *metadata,
+                                                           const char *name)
 {
     for (int i = 0; i < metadata->topic_cnt; i++)
         if (strcmp(metadata->topics[i].topic, name) == 0)
@@ -276,8 +276,8 @@ static void await_answers(kh_snapshot *snapshot, rd_kafka_queue_t *queue, kh_hel
     int64_t until_ms = kh_clock_ms() + REQUEST_TIMEOUT_MS;
     int64_t ids_until_ms = snapshot->waits_for_ids ? kh_clock_ms() + SLICE_MS : 0;
 
-    while ((offsets > 0 || (ids > 0 && kh_clock_ms() < ids_until_ms)) &&
-           kh_clock_ms() < until_ms && !kh_helper_is_cancelled(helper)) {
+    while ((offsets > 0 || (ids > 0 && kh_clock_ms() < ids_until_ms)) && kh_clock_ms() < until_ms &&
+           !kh_helper_is_cancelled(helper)) {
         rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
 
         if (event == NULL)
@@ -309,9 +309,9 @@ static void ask_with_list_offsets(kh_snapshot *snapshot, const kh_asker *asker, 
     rd_kafka_queue_destroy(queue);
 }
 
-/* rd_kafka_offsets_for_times passes -1 and -2 on as ListOffsets' end and beginning, and asks with the
- * isolation.level of its handle. One bad partition can fail the whole call and leave -1 and no error
- * in every element: look at what it returns first. */
+/* rd_kafka_offsets_for_times passes -1 and -2 on as ListOffsets' end and beginning, and asks with
+ * the isolation.level of its handle. One bad partition can fail the whole call and leave -1 and no
+ * error in every element: look at what it returns first. */
 static void ask_for_times(kh_snapshot *snapshot, rd_kafka_t *rk, kh_offset_question question)
 {
     rd_kafka_topic_partition_list_t *list =
@@ -430,7 +430,7 @@ static enum verdict judge_topic(kh_snapshot *snapshot, const kh_snapshot_topic *
         kh_error_set_kafka(&snapshot->error, topic->error, "topic %s: %s", topic->name,
                            rd_kafka_err2str(topic->error));
     return is_hopeless(topic->error) || (missing && waited_ms >= MISSING_TOPIC_MS) ? HOPELESS
-                                                                                  : AGAIN;
+                                                                                   : AGAIN;
 }
 
 static enum verdict judge_partition(kh_snapshot *snapshot, const kh_snapshot_partition *partition)

@@ -1,13 +1,13 @@
 /*
- * kh_snapshot: where history ends. Asks the brokers for the first offset, the end and the stable end
- * of partitions, in as few requests as there are leaders.
+ * kh_snapshot: where history ends. Asks the brokers for the first offset, the end and the stable
+ * end of partitions, in as few requests as there are leaders.
  *
  * The calls block, so they run on the helper thread, in slices of at most a second. A snapshot is a
  * plain value that the caller owns and frees; it goes to the helper and comes back with the answer.
  *
- * The end is the high watermark, whatever isolation.level the consumer reads with: a transaction that
- * was open at the start was there at the start. librdkafka from 2.3 asks both with one handle; below,
- * a handle of its own is opened for the question and closed after it.
+ * The end is the high watermark, whatever isolation.level the consumer reads with: a transaction
+ * that was open at the start was there at the start. librdkafka from 2.3 asks both with one handle;
+ * below, a handle of its own is opened for the question and closed after it.
  */
 #ifndef KH_SNAPSHOT_H
 #define KH_SNAPSHOT_H
@@ -26,7 +26,7 @@ typedef struct kh_snapshot_partition {
     int32_t partition;
     rd_kafka_resp_err_t error; /* why there is no answer for it */
     int64_t low;
-    int64_t end;    /* the high watermark */
+    int64_t end;     /* the high watermark */
     int64_t stable;  /* where read_committed ends; `end` unless asked for */
     int64_t at_time; /* the first offset at or after the time, if that was asked; -1: none */
 } kh_snapshot_partition;
@@ -45,7 +45,8 @@ typedef struct kh_snapshot {
     kh_snapshot_partition *partitions;
     int partition_count;
     bool wants_stable;
-    bool waits_for_ids; /* of the topics, up to a second; else they are noted if they come in time */
+    bool
+        waits_for_ids; /* of the topics, up to a second; else they are noted if they come in time */
     bool wants_time;
     int64_t timestamp_ms; /* the time, in Kafka's milliseconds since 1970 */
     bool failed;

@@ -20,7 +20,8 @@ typedef struct kh_wakeup {
     int write_fd; /* the same one for an eventfd */
 } kh_wakeup;
 
-/* What one notification writes: 8 bytes that any writer (librdkafka among them) may write itself. */
+/* What one notification writes: 8 bytes that any writer (librdkafka among them) may write itself.
+ */
 extern const unsigned char kh_wakeup_payload[8];
 
 bool kh_wakeup_open(kh_wakeup *wakeup, kh_error *error);

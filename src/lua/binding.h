@@ -29,11 +29,15 @@ void kh_new_class(lua_State *L, const char *type, const luaL_Reg *methods,
                   const luaL_Reg *metamethods);
 
 /* Each pushes the value that core's table gets under its name. */
-int kh_open_consumer(lua_State *L); /* "consumer": { new = } and the class "kafka_history.consumer" */
-int kh_open_message(lua_State *L);  /* registers the class "kafka_history.message", pushes its methods */
-int kh_open_waitable(lua_State *L); /* registers the class "kafka_history.waitable", pushes its methods */
-int kh_open_broker(lua_State *L);   /* "broker": { new = } and the class "kafka_history.broker" */
-int kh_open_producer(lua_State *L); /* "producer": { new = } and the class "kafka_history.producer" */
+int kh_open_consumer(
+    lua_State *L); /* "consumer": { new = } and the class "kafka_history.consumer" */
+int kh_open_message(
+    lua_State *L); /* registers the class "kafka_history.message", pushes its methods */
+int kh_open_waitable(
+    lua_State *L); /* registers the class "kafka_history.waitable", pushes its methods */
+int kh_open_broker(lua_State *L); /* "broker": { new = } and the class "kafka_history.broker" */
+int kh_open_producer(
+    lua_State *L); /* "producer": { new = } and the class "kafka_history.producer" */
 
 #pragma GCC visibility pop
 #endif

@@ -1,6 +1,6 @@
 /*
- * The consumer as a Lua userdata: the C half. lua/kafka_history/init.lua builds the methods on it, as
- * a loop that calls handlers must be Lua for handlers to be able to yield on every Lua.
+ * The consumer as a Lua userdata: the C half. lua/kafka_history/init.lua builds the methods on it,
+ * as a loop that calls handlers must be Lua for handlers to be able to yield on every Lua.
  *
  * The userdata's user value is the table that both halves share:
  *   batch     array of what is to be handled now: messages, or `fields` values a message
@@ -35,10 +35,11 @@ struct consumer {
     bool closed;
 };
 
-/* --- configuration -------------------------------------------------------------------------------- */
+/* --- configuration
+ * -------------------------------------------------------------------------------- */
 
-/* An array of strings: every key one of 1 .. count. Leaves the array of pointers on the stack, where
- * they stay valid as long as the table does. */
+/* An array of strings: every key one of 1 .. count. Leaves the array of pointers on the stack,
+ * where they stay valid as long as the table does. */
 static bool read_strings(lua_State *L, int index, kh_value *value)
 {
     size_t count = lua_rawlen(L, index);
@@ -87,8 +88,7 @@ static kh_value read_value(lua_State *L, int index)
     case LUA_TTABLE:
         if (read_strings(L, index, &value))
             return value;
-        value = (kh_value){.type = KH_VALUE_OTHER,
-                           .string = "a table that is no array of strings"};
+        value = (kh_value){.type = KH_VALUE_OTHER, .string = "a table that is no array of strings"};
         return value;
     default:
         lua_pushfstring(L, "a %s", luaL_typename(L, index));
@@ -100,8 +100,7 @@ static kh_value read_value(lua_State *L, int index)
 /* A name without NUL bytes: the engine would see it cut short, as another one. */
 static bool is_name(lua_State *L, int key)
 {
-    return lua_type(L, key) == LUA_TSTRING &&
-           strlen(lua_tostring(L, key)) == lua_rawlen(L, key);
+    return lua_type(L, key) == LUA_TSTRING && strlen(lua_tostring(L, key)) == lua_rawlen(L, key);
 }
 
 static bool refuse_key(lua_State *L, const char *where, int key, kh_error *error)
@@ -263,7 +262,8 @@ static int consumer_new(lua_State *L)
     return 1;
 }
 
-/* --- both halves ------------------------------------------------------------------------------------ */
+/* --- both halves
+ * ------------------------------------------------------------------------------------ */
 
 static struct consumer *check(lua_State *L)
 {
@@ -459,8 +459,8 @@ static int report_gc(lua_State *L)
     return 0;
 }
 
-/* report(consumer): "event" or "log" and a table with the oldest report, or "stats" and librdkafka's
- * JSON; nothing when there is none. */
+/* report(consumer): "event" or "log" and a table with the oldest report, or "stats" and
+ * librdkafka's JSON; nothing when there is none. */
 static int consumer_report(lua_State *L)
 {
     static const char *const kinds[] = {
@@ -542,7 +542,8 @@ static int consumer_catches_sigint(lua_State *L)
     return 1;
 }
 
-/* settle(consumer): after the last message of a call, so that the signal does not wait for the next. */
+/* settle(consumer): after the last message of a call, so that the signal does not wait for the
+ * next. */
 static int consumer_settle(lua_State *L)
 {
     settle(L, check(L));
@@ -579,7 +580,8 @@ static int consumer_waitable(lua_State *L)
     return 1;
 }
 
-/* --- progress ------------------------------------------------------------------------------------------ */
+/* --- progress
+ * ------------------------------------------------------------------------------------------ */
 
 static void push_partition(lua_State *L, const kh_partition_progress *place)
 {
@@ -654,7 +656,8 @@ static int consumer_progress(lua_State *L)
     return 1;
 }
 
-/* --- the end -------------------------------------------------------------------------------------------- */
+/* --- the end
+ * -------------------------------------------------------------------------------------------- */
 
 /* close(consumer): waits for librdkafka's end, bounded. */
 static int consumer_close(lua_State *L)
@@ -715,20 +718,29 @@ static const luaL_Reg report_metamethods[] = {
 };
 
 static const luaL_Reg functions[] = {
-    {"new", consumer_new},           {"shared", consumer_shared},
-    {"advance", consumer_advance},   {"wait", consumer_wait},
-    {"wake", consumer_wake},         {"report", consumer_report},
-    {"rest", consumer_rest},         {"current", consumer_current},
+    {"new", consumer_new},
+    {"shared", consumer_shared},
+    {"advance", consumer_advance},
+    {"wait", consumer_wait},
+    {"wake", consumer_wake},
+    {"report", consumer_report},
+    {"rest", consumer_rest},
+    {"current", consumer_current},
     {"catches_sigint", consumer_catches_sigint},
-    {"fail", consumer_fail},         {"settle", consumer_settle},
-    {"close", consumer_close},       {"pollfd", consumer_pollfd},
-    {"timeout", consumer_timeout},   {"is_caught_up", consumer_is_caught_up},
-    {"waitable", consumer_waitable}, {"progress", consumer_progress},
-    {"now", consumer_now},           {NULL, NULL},
+    {"fail", consumer_fail},
+    {"settle", consumer_settle},
+    {"close", consumer_close},
+    {"pollfd", consumer_pollfd},
+    {"timeout", consumer_timeout},
+    {"is_caught_up", consumer_is_caught_up},
+    {"waitable", consumer_waitable},
+    {"progress", consumer_progress},
+    {"now", consumer_now},
+    {NULL, NULL},
 };
 
-/* The table of functions, with the class' methods and metamethods, which Lua writes, and the numbers
- * of the fields. */
+/* The table of functions, with the class' methods and metamethods, which Lua writes, and the
+ * numbers of the fields. */
 int kh_open_consumer(lua_State *L)
 {
     lua_newtable(L);

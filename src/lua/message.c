@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* `bytes` holds, one behind the other: topic, key, value, and each header as the lengths of its name
- * and value (ABSENT: null) followed by both. */
+/* `bytes` holds, one behind the other: topic, key, value, and each header as the lengths of its
+ * name and value (ABSENT: null) followed by both. */
 struct message {
     int64_t offset;
     int64_t timestamp;
@@ -27,7 +27,8 @@ struct message {
 const char *const kh_field_names[KH_FIELDS + 1] = {
     "topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers", NULL};
 
-/* --- copying ------------------------------------------------------------------------------------ */
+/* --- copying ------------------------------------------------------------------------------------
+ */
 
 struct header {
     const char *name;
@@ -122,7 +123,8 @@ void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metata
     lua_setmetatable(L, -2);
 }
 
-/* --- pushing what both forms have ----------------------------------------------------------------- */
+/* --- pushing what both forms have
+ * ----------------------------------------------------------------- */
 
 static void push_optional(lua_State *L, bool present, const char *bytes, size_t length)
 {
@@ -206,7 +208,8 @@ void kh_push_field(lua_State *L, const rd_kafka_message_t *message, kh_field fie
     }
 }
 
-/* --- the userdata --------------------------------------------------------------------------------- */
+/* --- the userdata
+ * --------------------------------------------------------------------------------- */
 
 static const struct message *check(lua_State *L)
 {
@@ -418,8 +421,10 @@ static int message_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"data", message_data},       {"header", message_header},
-    {"totable", message_totable}, {"is_tombstone", message_is_tombstone},
+    {"data", message_data},
+    {"header", message_header},
+    {"totable", message_totable},
+    {"is_tombstone", message_is_tombstone},
     {NULL, NULL},
 };
 

@@ -79,7 +79,8 @@ static int waitable_timeout(lua_State *L)
     return 1;
 }
 
-/* Pushes the error of a failed latch; the text's room is Lua's, so nothing leaks when Lua has none. */
+/* Pushes the error of a failed latch; the text's room is Lua's, so nothing leaks when Lua has none.
+ */
 static int push_failure(lua_State *L, kh_latch *latch)
 {
     char name[64];
@@ -90,8 +91,8 @@ static int push_failure(lua_State *L, kh_latch *latch)
     return kh_push_failure(L, name, text);
 }
 
-/* poll(waitable, seconds): the results of wait() when it is released, else one value: false when the
- * time is over, nil when a signal came first. seconds < 0: no bound. */
+/* poll(waitable, seconds): the results of wait() when it is released, else one value: false when
+ * the time is over, nil when a signal came first. seconds < 0: no bound. */
 static int waitable_poll(lua_State *L)
 {
     struct waitable *waitable = check(L);
@@ -147,8 +148,8 @@ static int waitable_tostring(lua_State *L)
     return 1;
 }
 
-/* Lanes copies a userdata into another state by calling this with where to, where from, and the size:
- * the copy shares the latch, and may block, as its consumer lives elsewhere. */
+/* Lanes copies a userdata into another state by calling this with where to, where from, and the
+ * size: the copy shares the latch, and may block, as its consumer lives elsewhere. */
 static int waitable_lanesclone(lua_State *L)
 {
     struct waitable *copy = lua_touserdata(L, 1);
@@ -160,8 +161,9 @@ static int waitable_lanesclone(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"state", waitable_state},   {"is_ready", waitable_is_ready}, {"dirty", waitable_dirty},
-    {"pollfd", waitable_pollfd}, {"getfd", waitable_pollfd},      {"events", waitable_events},
+    {"state", waitable_state},     {"is_ready", waitable_is_ready},
+    {"dirty", waitable_dirty},     {"pollfd", waitable_pollfd},
+    {"getfd", waitable_pollfd},    {"events", waitable_events},
     {"timeout", waitable_timeout}, {NULL, NULL},
 };
 
