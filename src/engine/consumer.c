@@ -192,7 +192,7 @@ static const char *advise(rd_kafka_resp_err_t code, const char *reason)
                "expired and names its address, and that this port speaks TLS";
     if (code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
         return "; the client's user may not use this cluster";
-    if (strstr(reason, "SCRAM") != NULL && !kh_library_scram_is_exact())
+    if (strstr(reason, "mechanism SCRAM") != NULL && !kh_library_scram_is_exact())
         return "; check sasl.mechanism, sasl.username and sasl.password. This librdkafka is older "
                "than 2.6.1: it cannot log in with SCRAM at Kafka 4 or newer at all";
     return "; check sasl.mechanism, sasl.username and sasl.password";
