@@ -443,10 +443,10 @@ static const struct test_case cases[] = {
      "read from 0; message 9; handled 9; pending -> 1"},
     {"a topic made anew waits for what is being handled",
      BEGIN "message 2; replaced; handled 2 -> ask; end 0 20 20 0 -> truncated at 3 of 10 to 20"},
-    {"an answer from before the topic was made anew says nothing about it",
-     BEGIN "eof 5 -> ask; replaced; end 0 12 12 0 -> ask; end 0 20 20 10 -> truncated at 0 of 10 to 20"},
-    {"a partition that is done is told of a topic made anew",
-     BEGIN "eof 10 -> done, caught up; replaced -> ask; end 0 20 20 0 -> truncated at 0 of 10 to 20"},
+    {"an answer from before the topic was made anew says nothing about it", BEGIN
+     "eof 5 -> ask; replaced; end 0 12 12 0 -> ask; end 0 20 20 10 -> truncated at 0 of 10 to 20"},
+    {"a partition that is done is told of a topic made anew", BEGIN
+     "eof 10 -> done, caught up; replaced -> ask; end 0 20 20 0 -> truncated at 0 of 10 to 20"},
     {"a lost position below low is a gap: reading goes on from low",
      BEGIN "message 2; handled 2; reset -> ask; end 6 12 12 0 -> gap 3..6, read from 6; "
            "get -> assigned known pending start 0 low 0 T 10 at 6; message 9; "
