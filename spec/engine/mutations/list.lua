@@ -33,7 +33,7 @@ return {
   { "the last history message need not be handled", "history->unpassed = offset + 1",
     "history->unpassed = offset" },
   { "done without evidence", "!history->pending || !history->evidence ||", "!history->pending ||" },
-  { "done with a message unhandled", " || p->handled < history->unpassed)", ")" },
+  { "done with a message unhandled", " || p->handled < history->unpassed ||", " ||" },
   { "handled one past the last is needed", "p->handled < history->unpassed",
     "p->handled <= history->unpassed" },
   { "what is handled completes nothing", [[
