@@ -34,6 +34,7 @@
 #define RETRY_HELPER_MS 100
 /* After a hint that a topic may be gone, and never more often than that. */
 #define REFRESH_SOON_MS 1000
+#define REFUSED_AGAIN_MS 3000
 
 struct place { /* a partition of a topic */
     int topic;
@@ -43,6 +44,7 @@ struct place { /* a partition of a topic */
     bool parked;  /* read to T, and nothing beyond is wanted yet */
     bool gone;    /* its topic was deleted, and that was reported */
     bool ask;     /* its end is to be asked for */
+    bool refused; /* the broker does not allow it to be read, and nothing came since */
 };
 
 struct topic {
@@ -87,6 +89,9 @@ struct kh_consumer {
     int place_count;
     int parked_count;
     int ask_count;
+    int refused_count;
+    bool must_try_refused;
+    int64_t refused_again_ms; /* when silence from them is another refusal; INT64_MAX: never */
 
     rd_kafka_message_t **raw; /* pulled, in order; NULL: dropped */
     int raw_at, raw_count;
@@ -969,6 +974,56 @@ static void unpark_all(kh_consumer *c)
     }
 }
 
+static void tell_refusal(kh_consumer *c, int index)
+{
+    kh_error_set_kafka(&c->error, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+                       "topic %s: the broker does not allow this client to read it; it needs READ "
+                       "on the topic",
+                       topic_of(c, index));
+    if (!c->places[index].refused)
+        c->refused_count++;
+    c->places[index].refused = true;
+    c->must_try_refused = true;
+    c->refused_again_ms = INT64_MAX;
+    tell_failure(c);
+}
+
+/* Something came from the partition. */
+static void note_allowed(kh_consumer *c, int index)
+{
+    if (c->places[index].refused)
+        c->refused_count--;
+    c->places[index].refused = false;
+}
+
+/* librdkafka tells of a refusal once and then asks again in silence. Reading that is taken up after
+ * it assigns the partition anew: now either something comes from it, an end-of-partition at least,
+ * or the newer ones tell of another refusal. The older ones do not: there silence is one. */
+static void try_refused(kh_consumer *c, int64_t now_ms)
+{
+    c->must_try_refused = false;
+    c->refused_again_ms = now_ms + REFUSED_AGAIN_MS;
+    for (int i = 0; i < c->place_count; i++) {
+        if (!c->places[i].refused)
+            continue;
+        if (c->places[i].parked) {
+            note_allowed(c, i); /* unparking assigns it anew */
+            continue;
+        }
+        drop_raw(c, i);
+        stop_fetching(c, i);
+        start_fetching(c, i);
+    }
+}
+
+/* Everything that came has been looked at. */
+static void look_for_silence(kh_consumer *c, int64_t now_ms)
+{
+    for (int i = 0; i < c->place_count && now_ms >= c->refused_again_ms; i++)
+        if (c->places[i].refused)
+            tell_refusal(c, i);
+}
+
 static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message_t *message)
 {
     struct place *place = &c->places[index];
@@ -976,6 +1031,7 @@ static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message
     switch ((int)message->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
         place->eof = message->offset;
+        note_allowed(c, index);
         feed_offset(c, KH_EVENT_EOF, index, message->offset);
         return;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
@@ -984,11 +1040,7 @@ static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message
         feed_offset(c, KH_EVENT_RESET, index, 0);
         return;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-        kh_error_set_kafka(&c->error, message->err,
-                           "topic %s: the broker does not allow this client to read it; it needs "
-                           "READ on the topic",
-                           topic_of(c, index));
-        tell_failure(c);
+        tell_refusal(c, index);
         return;
     default:
         kh_reports_add_error(&c->reports, message->err, rd_kafka_message_errstr(message),
@@ -1018,6 +1070,7 @@ static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t 
         rd_kafka_message_destroy(message);
         return true;
     }
+    note_allowed(c, index);
     crossing = kh_catchup_is_crossing(c->catchup, index, message->offset);
     if (crossing && c->batch_count > 0 &&
         message->offset >= kh_catchup_get(c->catchup, index).target)
@@ -1196,6 +1249,8 @@ static void fill(kh_consumer *c, const kh_step *how)
         } else if (!pull(c, how->max)) {
             if (c->phase == PHASE_READING)
                 look_at_positions(c);
+            if (c->refused_count > 0)
+                look_for_silence(c, kh_clock_ms());
             done = true;
         }
     }
@@ -1216,6 +1271,8 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *con
         free_batch(c);
         if (!how->stop_at_caught_up && c->parked_count > 0)
             unpark_all(c);
+        if (c->must_try_refused)
+            try_refused(c, now_ms);
         fill(c, how);
     }
     if (!c->has_error)
@@ -1271,6 +1328,8 @@ static int64_t due_ms(const kh_consumer *c, int64_t now_ms)
         if (!kh_helper_is_busy(c->helper))
             due = earlier_of(due, c->ask_count > 0 ? c->retry_helper_ms : c->refresh_at_ms);
     }
+    if (c->refused_count > 0)
+        due = earlier_of(due, c->refused_again_ms);
     if (c->owes_poke)
         due = earlier_of(due, c->poked_ms + POKE_MS);
     return due;
