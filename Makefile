@@ -11,6 +11,8 @@
 #   make install         PREFIX=/usr/local, DESTDIR; with LUA=luajit for Lua 5.1 and LuaJIT
 #
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
+#   make faults          brokers killed, stopped, moved; networks cut
+#   make bench           the module beside a plain C loop on librdkafka, on a real Kafka
 #   make valgrind        the tests of the engine under valgrind
 #   make lint, format    luacheck and clang-format; `format` writes
 #   make env             lines for a shell to use the module from here: eval "$(make -s env)"
@@ -93,6 +95,10 @@ $(OUT)/kafka-admin: tools/kafka/admin.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_POSIX_C_SOURCE=200809L $(WARNINGS) $(CFLAGS) -o $@ $< -lrdkafka
 
+$(OUT)/proxy: tools/proxy.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_POSIX_C_SOURCE=200809L $(WARNINGS) $(CFLAGS) -o $@ $<
+
 # Takes itself out of the environment of a program that it is loaded into with LD_PRELOAD.
 $(OUT)/preload_once.so: tools/preload_once.c
 	@mkdir -p $(@D)
@@ -123,6 +129,13 @@ test:
 	@$(BUILD_ALL) WAKEUP_PIPE=1 engine-tests
 	@tools/test
 
+.PHONY: faults
+faults:
+	@tools/setup build spec
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin $(OUT)/proxy
+	@tools/test --faults
+
 .PHONY: sanitize
 sanitize:
 	@tools/setup build spec
@@ -137,9 +150,32 @@ valgrind:
 		KH_SCHEDULES=5000 valgrind -q --error-exitcode=1 --leak-check=full --child-silent-after-fork=yes \
 		$$test >$$test.log || { cat $$test.log; exit 1; }; done
 
+# --- benchmarks ------------------------------------------------------------------------------------
+
+$(OUT)/bench/c_loop: bench/c_loop.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -o $@ $< -lrdkafka
+
+# The binding with the other form that a message could have.
+TABLE_OBJECTS = $(ENGINE_OBJECTS) $(filter-out %/consumer.o,$(BINDING_OBJECTS))
+$(BUILD)/bench/table/kafka_history/core.so: bench/table_form.c $(TABLE_OBJECTS) src/lua/consumer.c
+	@mkdir -p $(@D)
+	$(CC) -shared $(KH_CFLAGS) $(LUA_CFLAGS) $(CFLAGS) -o $@ $< $(TABLE_OBJECTS) $(KH_LIBS)
+
+.PHONY: bench-programs
+bench-programs: all $(OUT)/bench/c_loop $(BUILD)/bench/table/kafka_history/core.so
+
+.PHONY: bench
+bench:
+	@tools/setup build luajit
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/kafka-admin
+	@$(BUILD_ALL) LUA=luajit bench-programs
+	@bench/run
+
 # --- style ----------------------------------------------------------------------------------------
 
-C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],src/engine src/lua spec/engine examples bench tools tools/kafka)))
+C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],src/engine src/lua spec/engine spec/fuzz spec/host examples bench tools tools/kafka)))
 
 .PHONY: lint
 lint:
