@@ -58,6 +58,7 @@ describe("a progress bar", function()
     it("fits into the width, the last column left free", function()
       for width = 20, 150 do
         for _, fraction in ipairs { 0, 0.001, 0.5, 0.9999, 1 } do
+          stream.text = ""
           bar { terminal = true, width = width } (consumer_at(fraction))
           assert.is_true(#seen() < width, ("%d columns: %q"):format(width, seen()))
         end
