@@ -167,7 +167,8 @@ describe("a consumer", function()
   describe("gives the signal", function()
     it("not before the last history message was handled, and before the first live one", function()
       for _ = 1, 5 do
-        local of = reading.broker { t = 2, empty = 2 }
+        -- One partition: with two, the live messages of one may rightly come before the other is done.
+        local of = reading.broker { t = 1, empty = 2 }
         assert(of:produce("t", reading.numbers(1, 10)))
         local events = {}
         local consumer = reading.consumer(of, { "t", "empty" }, { on_event = function(event)
