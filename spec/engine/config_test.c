@@ -180,6 +180,29 @@ static void test_options(void)
     kh_config_free(config);
 }
 
+static bool shows(const char *text, const char *shown)
+{
+    return (size_t)kh_config_shown_length(text) == strlen(shown) &&
+           strncmp(text, shown, strlen(shown)) == 0;
+}
+
+static void test_shown_length(void)
+{
+    static const char harmless[] = "[thrd:app]:   ssl.ca.location = /etc/ca.pem";
+
+    tap_check(&tap,
+              shows(harmless, harmless) && shows("", "") && shows(" = ", " = ") &&
+                  shows("ssl.key.pem failed: no start line", "ssl.key.pem failed: no start line"),
+              "what librdkafka says is shown");
+    tap_check(&tap,
+              shows("[thrd:app]:   ssl.certificate.pem = hunter2\nhunter = 2",
+                    "[thrd:app]:   ssl.certificate.pem = ") &&
+                  shows("sasl.password = hunter2", "sasl.password = ") &&
+                  shows("Unrecognized sasl.oauthbearer.config beginning at: hunter2",
+                        "Unrecognized sasl.oauthbearer.config beginning at: "),
+              "the value of a property that may be secret is not");
+}
+
 static void test_start(void)
 {
     kh_config *config = minimal();
@@ -212,6 +235,7 @@ int main(void)
     test_durations();
     test_options();
     test_start();
+    test_shown_length();
     kh_config_free(NULL);
     return tap_end(&tap);
 }

@@ -69,6 +69,7 @@ describe("security on a real broker", function()
     for _, name in ipairs { "PLAIN", "SSL", "MTLS", "SASL", "SASL_SSL", "EXPIRED" } do
       addresses[name] = broker:tool("addresses --listener " .. name):match "%S+"
     end
+    addresses.OTHER_NAME = addresses.SSL:gsub("127.0.0.1", "127.1") -- the certificate does not say so
     for _, name in ipairs { "owner", "reader", "stranger", "client_key_password" } do
       keep_secret(credential(name))
     end
@@ -283,6 +284,10 @@ describe("security on a real broker", function()
       refuses("_SSL", { "verify failed", "has not expired" }, "EXPIRED", tls())
     end)
 
+    it("a broker whose certificate names another host", function()
+      refuses("_SSL", { "verify failed", "names its address" }, "OTHER_NAME", tls())
+    end)
+
     it("a client without a certificate where one is asked for", function()
       refuses("_SSL", { "refuses the client's certificate", "ssl.certificate", "ssl.key" }, "MTLS", tls())
     end)
@@ -365,7 +370,7 @@ describe("security on a real broker", function()
     it("in the configuration that librdkafka logs: a key that is where the certificate belongs", function()
       local both = pem "client_certificate" .. pem "client_key"
       reads_all("MTLS", tls { ["ssl.certificate.pem"] = both, ["ssl.key.pem"] = pem "client_key" })
-      assert.matches("ssl.certificate.pem = %[redacted%]", table.concat(heard, "\n"))
+      assert(table.concat(heard, "\n"):find("ssl.certificate.pem = [redacted]", 1, true))
     end)
 
     it("in the part of a token's configuration that librdkafka does not understand", function()
@@ -395,8 +400,8 @@ describe("security on a real broker", function()
     it("in anything that came out of all of the above", function()
       local text = table.concat(heard, "\n")
       assert(#heard > 5000, "not much was heard: " .. #heard)
-      assert.matches("sasl.password = %[redacted%]", text) -- the configuration was logged
-      assert.matches("ssl.key.pem = %[redacted%]", text)
+      assert(text:find("sasl.password = [redacted]", 1, true), "the configuration was not logged")
+      assert(text:find("ssl.key.pem = [redacted]", 1, true))
       assert(#secrets > 20, "not many secrets: " .. #secrets)
       for _, secret in ipairs(secrets) do
         local at = text:find(secret, 1, true)
