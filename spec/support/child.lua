@@ -43,7 +43,8 @@ function child.run(script, arguments, seconds)
   -- A consumer that nobody closed is ended by a thread that the end of the process overtakes: to a leak
   -- checker that looks just then, what it holds is leaked. Leaks are looked for in the specs' own process.
   local line = ("ASAN_OPTIONS=detect_leaks=0 LUA_INIT= LUA_PATH=%s LUA_CPATH=%s "
-    .. "timeout -k 2 %d %s %s %s 2>%s </dev/null; echo \"=$?\""):format(quote(package.path), quote(package.cpath), seconds or 20, quote(interpreter), names[1],
+    .. "timeout -k 2 %d %s %s %s 2>%s </dev/null; echo \"=$?\""):format(
+      quote(package.path), quote(package.cpath), seconds or 20, quote(interpreter), names[1],
       table.concat(words, " "), names[2])
   local pipe = assert(io.popen(line, "r"))
   local stdout, status = pipe:read("*a"):match("^(.*)=(%d+)\n$")
