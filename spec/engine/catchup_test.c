@@ -445,6 +445,13 @@ static const struct test_case cases[] = {
      BEGIN "message 2; replaced; handled 2 -> ask; end 0 20 20 0 -> truncated at 3 of 10 to 20"},
     {"an answer from before the topic was made anew says nothing about it", BEGIN
      "eof 5 -> ask; replaced; end 0 12 12 0 -> ask; end 0 20 20 10 -> truncated at 0 of 10 to 20"},
+    {"an answer to a question that was out when it was made anew is not its, nor with a lost "
+     "position",
+     "continue; " BEGIN "reset -> ask; replaced; end 8 12 12 0 -> ask; "
+     "end 0 20 20 10 -> truncated at 0 of 10 to 20, read from 0"},
+    {"the cause of a stall before that answer: truncated, not the end it was seen to reach",
+     BEGIN "tick 30000 30000 -> ask; replaced; eof 10; "
+           "end 0 12 10 30000 -> stalled at 0 of 10: truncated, ask"},
     {"a partition that is done is told of a topic made anew", BEGIN
      "eof 10 -> done, caught up; replaced -> ask; end 0 20 20 0 -> truncated at 0 of 10 to 20"},
     {"a lost position below low is a gap: reading goes on from low",

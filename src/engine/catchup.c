@@ -376,6 +376,7 @@ static void on_reset(const struct turn *turn, struct partition *p)
 static void on_replaced(const struct turn *turn, struct partition *p)
 {
     p->replaced = true;
+    p->asked_lost = false; /* an answer that is out may be about the topic that is no more */
     on_reset(turn, p);
 }
 
@@ -437,7 +438,7 @@ static void report_stall(const struct turn *turn, struct partition *p, kh_stall_
 
 static kh_stall_cause cause_of_stall(const struct partition *p, int64_t end, int64_t stable)
 {
-    if (end < p->history.target)
+    if (end < p->history.target || p->replaced)
         return KH_STALL_TRUNCATED;
     if (reached(p) >= stable) /* which then lies below T, else the partition would be done */
         return KH_STALL_OPEN_TRANSACTION;

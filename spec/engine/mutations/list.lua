@@ -265,7 +265,9 @@ return {
   { "cause: a truncation is not named",
     "        return KH_STALL_TRUNCATED;", "        return KH_STALL_UNKNOWN;" },
   { "cause: an end at T is truncated",
-    "    if (end < p->history.target)", "    if (end <= p->history.target)" },
+    "    if (end < p->history.target ||", "    if (end <= p->history.target ||" },
+  { "cause: a topic made anew is not truncated", " || p->replaced)\n        return KH_STALL_TRUNCATED;",
+    ")\n        return KH_STALL_TRUNCATED;" },
   { "cause: an open transaction is not named", "        return KH_STALL_OPEN_TRANSACTION;",
     "        return KH_STALL_UNKNOWN;" },
   { "cause: a transaction that was not reached", "    if (reached(p) >= stable)",
@@ -343,9 +345,11 @@ return {
 
   -- topics made anew
   { "a topic made anew needs a second answer", "    if (p->replaced) {\n", "    if (false) {\n" },
-  { "a topic made anew completes the history", " || p->replaced)", ")" },
-  { "a topic made anew is not asked about", "    p->replaced = true;\n    on_reset(turn, p);",
-    "    p->replaced = true;" },
+  { "a topic made anew completes the history", "history->unpassed || p->replaced)",
+    "history->unpassed)" },
+  { "a topic made anew is not asked about", "no more */\n    on_reset(turn, p);", "no more */" },
+  { "an old topic's answer describes the new one",
+    "    p->asked_lost = false; /* an answer that", "    /* an answer that" },
   { "a topic made anew stays so", "    p->replaced = false;\n", "" },
   { "evidence outlives the log", "    p->history.evidence = false;\n", "" },
 
