@@ -469,7 +469,7 @@ describe("an in-process broker", function()
     it("beside clients that are alive, and are not harmed", function()
       local b = new { topics = { t = 1 } }
       local p = assert(producer.new {
-        addresses = b:addresses(), options = { ["message.timeout.ms"] = 300 },
+        addresses = b:addresses(), options = { ["message.timeout.ms"] = 3000 },
       })
       assert(p:send("t", "x"))
       assert(p:flush(10))
