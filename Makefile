@@ -65,7 +65,7 @@ ENGINE_OBJECTS := $(ENGINE_SOURCES:src/engine/%.c=$(BASE)/engine/%.o)
 BINDING_OBJECTS := $(BINDING_SOURCES:src/lua/%.c=$(BUILD)/lua/%.o)
 EXAMPLES := $(patsubst examples/%.c,$(BASE)/examples/%,$(sort $(wildcard examples/*.c)))
 ENGINE_TESTS := $(patsubst spec/engine/%.c,$(BASE)/spec/%,\
-	$(sort $(wildcard spec/engine/*_test.c spec/engine/*_simulation.c)))
+	$(sort $(wildcard spec/engine/*_test.c spec/engine/*_simulation.c spec/engine/*_exhaustive.c)))
 
 .PHONY: all
 all: $(BUILD)/kafka_history/core.so
@@ -86,6 +86,11 @@ $(BUILD)/lua/%.o: src/lua/%.c
 $(BASE)/spec/%: spec/engine/%.c $(ENGINE_OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) $(KH_CFLAGS) -Isrc/engine $(CFLAGS) $(LDFLAGS) -o $@ $< $(ENGINE_OBJECTS) $(KH_LIBS)
+
+# This one includes catchup.c, to see inside.
+$(BASE)/spec/catchup_exhaustive: spec/engine/catchup_exhaustive.c src/engine/catchup.c
+	@mkdir -p $(@D)
+	$(CC) $(KH_CFLAGS) -Isrc/engine $(CFLAGS) $(LDFLAGS) -o $@ $<
 
 $(BASE)/examples/%: examples/%.c $(ENGINE_OBJECTS)
 	@mkdir -p $(@D)
