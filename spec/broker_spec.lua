@@ -481,7 +481,7 @@ describe("an in-process broker", function()
       assert.is_nil(ok)
       -- librdkafka 2.0.2 looks at the times of messages for a broker that is gone when it happens to.
       assert.is_true(code == "_MSG_TIMED_OUT" or code == "TIMEOUT", code)
-      assert.matches("1 message was not delivered", err)
+      if code ~= "TIMEOUT" then assert.matches("1 message was not delivered", err) end
       p:close()
     end)
 
