@@ -138,9 +138,9 @@ static bool read_history(kh_consumer *consumer, bool until_caught_up)
             kh_consumer_handled(consumer, 1, 0);
         }
 
-        /* A batch ends where history ends, so this is the first moment at which it is known, and no
-         * later message has been handed out. Another thread, or an event loop, would watch the
-         * latch instead: kh_latch_fd(kh_consumer_latch(consumer)). */
+        /* A batch ends where history ends, so this is the first moment at which it is known. Another
+         * thread, or an event loop, would watch the latch instead:
+         * kh_latch_fd(kh_consumer_latch(consumer)). */
         if (!was_caught_up && kh_consumer_is_caught_up(consumer)) {
             was_caught_up = true;
             fflush(stdout);
