@@ -99,18 +99,6 @@ static void handle(const rd_kafka_message_t *message)
     putchar('\n');
 }
 
-/* The verdict on what was read. */
-static void print_verdict(const kh_consumer *consumer)
-{
-    kh_progress progress = kh_consumer_progress(consumer);
-
-    fprintf(stderr,
-            "caught up: %" PRId64 " messages of %d partitions in %.1f s, %" PRId64 " gaps, %" PRId64
-            " truncated\n",
-            progress.messages, progress.partition_count, (double)progress.elapsed_ms / 1000,
-            progress.gaps, progress.truncated);
-}
-
 /* Reads until Ctrl-C, or until the history has been read. false: reading has failed. */
 static bool read_history(kh_consumer *consumer, bool until_caught_up)
 {
@@ -138,13 +126,14 @@ static bool read_history(kh_consumer *consumer, bool until_caught_up)
             kh_consumer_handled(consumer, 1, 0);
         }
 
-        /* A batch ends where history ends, so this is the first moment at which it is known. Another
-         * thread, or an event loop, would watch the latch instead:
+        /* A batch ends where history ends, so this is the first moment at which it is known.
+         * Another thread, or an event loop, would watch the latch instead:
          * kh_latch_fd(kh_consumer_latch(consumer)). */
         if (!was_caught_up && kh_consumer_is_caught_up(consumer)) {
             was_caught_up = true;
             fflush(stdout);
-            print_verdict(consumer);
+            print_reports(
+                consumer); /* the verdict among them; kh_consumer_progress has its numbers */
             if (until_caught_up)
                 return true;
         }
