@@ -190,7 +190,7 @@ static void add_queue(uint64_t *hash, const struct log *log, const struct queue 
         const struct op *op = peek(queue, i);
 
         add(hash, (int64_t)op->type | op->offset << 8);
-        add(hash, log->at[op->offset].id == op->id); /* else it is of a log that is no more */
+        add(hash, is_in_log(log, op));
     }
 }
 

@@ -226,6 +226,12 @@ static void clear(struct queue *queue)
     queue->count = 0;
 }
 
+/* The record that was fetched is still in the log; else it is of a log that is no more. */
+static bool is_in_log(const struct log *log, const struct op *op)
+{
+    return op->offset < log->end && log->at[op->offset].id == op->id;
+}
+
 /* --- what is to be expected ------------------------------------------------------------------- */
 
 static bool has_message_below(const struct queue *queue, int64_t target)
@@ -732,7 +738,7 @@ static void handle_next(struct simulation *s, struct stream *p)
     }
     trace(s, "handled %d: %" PRId64, number_of(s, p), op.offset);
     pop(&p->reader.arrived);
-    if (op.offset < p->log.end && p->log.at[op.offset].id == op.id)
+    if (is_in_log(&p->log, &op))
         p->log.at[op.offset].handled = true;
     p->handled = op.offset + 1;
     see_progress(s, p);
