@@ -36,8 +36,7 @@ static double now_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* --- the table: open addressing, grown at half full ----------------------------------------------
- */
+/* --- the table: open addressing, grown at half full ------------------------------------------- */
 
 struct entry {
     char *key; /* NULL: free */
@@ -103,8 +102,7 @@ static void keep(const rd_kafka_message_t *message)
         grow();
 }
 
-/* --- reading
- * --------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {

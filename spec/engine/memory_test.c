@@ -23,8 +23,7 @@
 
 static struct tap tap;
 
-/* --- the allocator ------------------------------------------------------------------------------
- */
+/* --- the allocator ---------------------------------------------------------------------------- */
 
 static atomic_int asked;  /* allocations since the run began */
 static atomic_int first;  /* the number of the first one to fail; 0: none */
@@ -102,8 +101,7 @@ void free(void *block)
     function(block);
 }
 
-/* --- a topic to read ----------------------------------------------------------------------------
- */
+/* --- a topic to read -------------------------------------------------------------------------- */
 
 enum { PARTITIONS = 2, MESSAGES = 6 };
 
@@ -144,8 +142,7 @@ static bool start_cluster(struct cluster *cluster)
     return rd_kafka_outq_len(cluster->rk) == 0;
 }
 
-/* --- one run
- * -------------------------------------------------------------------------------------- */
+/* --- one run ---------------------------------------------------------------------------------- */
 
 struct run {
     bool ended; /* in an error that was told, or with everything read */
@@ -323,8 +320,7 @@ static struct run run_once(const struct cluster *cluster, int failing, bool with
     return run;
 }
 
-/* --- all of them
- * ---------------------------------------------------------------------------------- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 enum { RUNS_MAX = 2000 };
 

@@ -61,8 +61,7 @@ rd_kafka_error_t *rd_kafka_produceva(rd_kafka_t *rk, const rd_kafka_vu_t *fields
     return NULL;
 }
 
-/* --- any value
- * ------------------------------------------------------------------------------------ */
+/* --- any value -------------------------------------------------------------------------------- */
 
 static void push_value(lua_State *L, struct bytes *bytes, int depth);
 

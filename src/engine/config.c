@@ -375,8 +375,7 @@ bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh
                   key);
 }
 
-/* --- where to start -----------------------------------------------------------------------------
- */
+/* --- where to start --------------------------------------------------------------------------- */
 
 static bool is_whole(double number, double most)
 {

@@ -166,8 +166,7 @@ static void want_answer(kh_consumer *c, int index)
     c->places[index].ask = true;
 }
 
-/* --- callbacks of librdkafka, from inside a pull ------------------------------------------------
- */
+/* --- callbacks of librdkafka, from inside a pull ---------------------------------------------- */
 
 static bool is_access_error(rd_kafka_resp_err_t code)
 {
@@ -491,8 +490,7 @@ static void feed_offset(kh_consumer *c, kh_event_type type, int index, int64_t o
     feed(c, &(kh_event){.type = type, .partition = index, .offset = offset});
 }
 
-/* --- the helper's jobs --------------------------------------------------------------------------
- */
+/* --- the helper's jobs ------------------------------------------------------------------------ */
 
 static void free_job(void *opaque)
 {
@@ -600,8 +598,7 @@ static void ask_if_due(kh_consumer *c, int64_t now_ms)
     c->refresh_at_ms = next_refresh(c, now_ms);
 }
 
-/* --- answers ------------------------------------------------------------------------------------
- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static bool grow_places(kh_consumer *c, struct topic *topic, int32_t count, int room)
 {
@@ -924,8 +921,7 @@ static void take_answer(kh_consumer *c)
     free_job(job);
 }
 
-/* --- messages -----------------------------------------------------------------------------------
- */
+/* --- messages --------------------------------------------------------------------------------- */
 
 static int find_place(kh_consumer *c, const rd_kafka_message_t *message)
 {
@@ -1178,8 +1174,7 @@ static bool pull(kh_consumer *c, int max)
     return c->raw_count > 0;
 }
 
-/* --- a step -------------------------------------------------------------------------------------
- */
+/* --- a step ----------------------------------------------------------------------------------- */
 
 static int64_t history_done(const kh_consumer *c, int64_t *total);
 
@@ -1305,8 +1300,7 @@ void kh_consumer_fail(kh_consumer *c, const char *name, const char *text)
     kh_latch_fail(c->latch, name, text);
 }
 
-/* --- waiting ------------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static int64_t earlier_of(int64_t a_ms, int64_t b_ms)
 {
@@ -1384,8 +1378,7 @@ void kh_consumer_wake(const kh_consumer *c)
         kh_wakeup_notify(kh_handles_wakeup(c->handles));
 }
 
-/* --- asking -------------------------------------------------------------------------------------
- */
+/* --- asking ----------------------------------------------------------------------------------- */
 
 const kh_error *kh_consumer_error(const kh_consumer *c)
 {
@@ -1493,8 +1486,7 @@ kh_partition_progress kh_consumer_partition(const kh_consumer *c, int index)
                                    .caught_up = p.assigned && !p.pending};
 }
 
-/* --- opening and closing
- * -------------------------------------------------------------------------- */
+/* --- opening and closing ---------------------------------------------------------------------- */
 
 static bool make_room(kh_consumer *c, kh_error *error)
 {

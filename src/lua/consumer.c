@@ -35,8 +35,7 @@ struct consumer {
     bool closed;
 };
 
-/* --- configuration
- * -------------------------------------------------------------------------------- */
+/* --- configuration ---------------------------------------------------------------------------- */
 
 /* An array of strings: every key one of 1 .. count. Leaves the array of pointers on the stack,
  * where they stay valid as long as the table does. */
@@ -262,8 +261,7 @@ static int consumer_new(lua_State *L)
     return 1;
 }
 
-/* --- both halves
- * ------------------------------------------------------------------------------------ */
+/* --- both halves ------------------------------------------------------------------------------ */
 
 static struct consumer *check(lua_State *L)
 {
@@ -580,8 +578,7 @@ static int consumer_waitable(lua_State *L)
     return 1;
 }
 
-/* --- progress
- * ------------------------------------------------------------------------------------------ */
+/* --- progress --------------------------------------------------------------------------------- */
 
 static void push_partition(lua_State *L, const kh_partition_progress *place)
 {
@@ -656,8 +653,7 @@ static int consumer_progress(lua_State *L)
     return 1;
 }
 
-/* --- the end
- * -------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 /* close(consumer): waits for librdkafka's end, bounded. */
 static int consumer_close(lua_State *L)

@@ -27,8 +27,7 @@ struct message {
 const char *const kh_field_names[KH_FIELDS + 1] = {
     "topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers", NULL};
 
-/* --- copying ------------------------------------------------------------------------------------
- */
+/* --- copying ---------------------------------------------------------------------------------- */
 
 struct header {
     const char *name;
@@ -123,8 +122,7 @@ void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metata
     lua_setmetatable(L, -2);
 }
 
-/* --- pushing what both forms have
- * ----------------------------------------------------------------- */
+/* --- pushing what both forms have ------------------------------------------------------------- */
 
 static void push_optional(lua_State *L, bool present, const char *bytes, size_t length)
 {
@@ -208,8 +206,7 @@ void kh_push_field(lua_State *L, const rd_kafka_message_t *message, kh_field fie
     }
 }
 
-/* --- the userdata
- * --------------------------------------------------------------------------------- */
+/* --- the userdata ----------------------------------------------------------------------------- */
 
 static const struct message *check(lua_State *L)
 {
