@@ -244,10 +244,16 @@ static void read_broker_count(lua_State *L, broker *self, int config)
     lua_pop(L, 1);
 }
 
+/* What a mock cluster opens, at once or when its client connects. A broker: its socket, both ends
+ * of the client's connection to it and of the pipe that wakes the client's thread. */
+#define DESCRIPTORS_A_BROKER 5
+#define DESCRIPTORS_BESIDE 16
+
 /* librdkafka 2.0.2 ends the process when a mock cluster cannot open its sockets: try before. */
-static bool has_descriptors(int count, kh_error *error)
+static bool has_descriptors(int broker_count, kh_error *error)
 {
-    int taken[BROKERS_MAX + 20];
+    int taken[DESCRIPTORS_A_BROKER * BROKERS_MAX + DESCRIPTORS_BESIDE];
+    int count = DESCRIPTORS_A_BROKER * broker_count + DESCRIPTORS_BESIDE;
     int got = 0;
     bool enough;
 
@@ -308,7 +314,7 @@ static bool start_cluster(broker *self, kh_error *error)
 {
     rd_kafka_conf_t *conf;
 
-    if (!has_descriptors(self->broker_count + 16, error))
+    if (!has_descriptors(self->broker_count, error))
         return false;
     conf = rd_kafka_conf_new();
     if (!configure(conf, self->broker_count, error)) {
