@@ -13,7 +13,7 @@
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
 #   make faults          brokers killed, stopped, moved; networks cut
 #   make bench           the module beside a plain C loop on librdkafka, on a real Kafka
-#   make valgrind        the tests of the engine under valgrind
+#   make valgrind        the tests of the engine and most embedded ones under valgrind
 #   make lint, format    luacheck and clang-format; `format` writes
 #   make env             lines for a shell to use the module from here: eval "$(make -s env)"
 #   make clean
@@ -149,11 +149,9 @@ sanitize:
 
 .PHONY: valgrind
 valgrind:
-	@tools/setup build valgrind
-	@$(BUILD_ALL) engine-tests
-	@for test in $(ENGINE_TESTS); do echo "$$test"; \
-		KH_SCHEDULES=5000 valgrind -q --error-exitcode=1 --leak-check=full --child-silent-after-fork=yes \
-		$$test >$$test.log || { cat $$test.log; exit 1; }; done
+	@tools/setup build spec valgrind
+	@$(BUILD_ALL) LUA=lua5.4 all engine-tests
+	@tools/test --valgrind
 
 # --- benchmarks ------------------------------------------------------------------------------------
 

@@ -344,7 +344,7 @@ describe("a failing handler", function()
       end)
 
       it("ended by the timeout, and the message comes again", function()
-        local consumer, err, code = read_waiting { timeout = 1 }
+        local consumer, err, code = read_waiting { timeout = 3 }
         assert.same({ "timeout", "TIMEOUT" }, { err, code })
         assert.same({ "2", "3" }, reading.history(consumer))
       end)
@@ -591,7 +591,7 @@ describe("a failing handler", function()
         assert.equal("HANDLER", code, err)
         assert.same({ "1", "2", "2", "2" }, called)
         assert.is_true(times[2] - times[1] >= 0.2 and times[3] - times[2] >= 0.2)
-        assert.is_true(longest > 0.1 and longest <= 0.2, tostring(longest))
+        assert.is_true(longest > 0 and longest <= 0.2, tostring(longest))
         assert.same({ "2", "3" }, reading.history(consumer))
       end
     end)
