@@ -1,5 +1,5 @@
 --- kafka_history: reads Kafka topics from the beginning, says when it has caught up with what was there
--- at the start, and goes on with live messages. See doc/ for the manual.
+-- at the start, and goes on with live messages.
 --
 --     local history = require "kafka_history"
 --     local consumer = assert(history.new { addresses = "localhost:9092", topics = "orders" })
@@ -36,7 +36,20 @@ local function split(config, level)
 end
 
 --- Makes a consumer. Nothing is asked of a broker before reading begins.
--- @tparam table config see doc/configuration.md
+-- @tparam table config
+--   addresses          "host:port" strings: an array, or one string separated by commas; required
+--   topics             names: an array, or one string; required
+--   client_id          a string
+--   version            of brokers that do not tell theirs, as in "2.8.0" (broker.version.fallback)
+--   from_beginning     boolean (true); false: from the end as of now
+--   start              { timestamp = milliseconds since 1970 } | { last = n } of each partition |
+--                      { topic = { [partition] = offset } }
+--   target             "end" (the default): all that is there at the start is history, open transactions
+--                      included; "stable": up to the first open transaction
+--   start_timeout, stall_timeout   seconds (60, 30); math.huge: never
+--   on_truncation      "error" (the default) | "continue"
+--   on_event, on_log   functions, called with a table; on_stats: with librdkafka's JSON
+--   options            any property of librdkafka, by its name
 -- @return the consumer; nil, err, code when the client cannot be made (a missing CA file, say).
 -- Raises an error for a mistake in the configuration: it names the key.
 function history.new(config)
