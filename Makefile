@@ -136,9 +136,11 @@ test:
 
 .PHONY: faults
 faults:
-	@tools/setup build spec
+	@tools/setup build luajit spec
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin $(OUT)/proxy
+	@$(BUILD_ALL) LUA=luajit all
+	@$(BUILD_ALL) LUA=lua5.4 SANITIZE=1 all $(OUT)/preload_once.so
 	@tools/test --faults
 
 .PHONY: sanitize

@@ -131,31 +131,6 @@ describe("a history read from one broker", function()
     consumer:close()
     assert.is_true(system.monotime() - began < 5.5)
   end)
-
-  it("can be closed within 5 s, and collected at once, while the broker is stopped or dead", function()
-    for _, fault in ipairs { "pause", "kill" } do
-      for _, way in ipairs { "close", "collect" } do
-        local consumer = assert(history.new {
-          addresses = one.address, topics = topic, options = slow_options,
-        })
-        local count = 0
-        consumer:read_history(function(_, reader)
-          count = count + 1
-          if count == 500 then reader:cancel() end
-        end, { timeout = 30 })
-        one:tool(fault .. " 1")
-        consumer:read_history(function() end, { timeout = 1 })
-        local began = system.monotime()
-        if way == "close" then consumer:close() end
-        consumer = nil -- luacheck: ignore 311
-        collectgarbage()
-        collectgarbage()
-        local took = system.monotime() - began
-        one:tool(fault == "pause" and "cont 1" or "restart 1")
-        assert.is_true(took < (way == "close" and 5.5 or 1), fault .. ", " .. way .. ": " .. took)
-      end
-    end
-  end)
 end)
 
 describe("a history read from three brokers", function()
