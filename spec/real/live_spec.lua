@@ -352,14 +352,14 @@ describe("on a real broker", function()
       staging.send_to_all(topic, 2, 10)
     end)
 
-    -- What a failed test has left open would fail all that follow. Mostly there is none, and abort raises.
+    -- A transaction that a failed test has left open; mostly there is none, and abort raises.
     after_each(function()
       pcall(function() return staging.transactional():abort() end)
       if reader then reader:close() end
       reader = nil
     end)
 
-    it("has a lag that rises while a handler is slow, falls with each message, and is 0 at the end", function()
+    it("has a lag that rises while a handler is slow, falls with each message, and ends at 0", function()
       local seen = {}
       reader = watched.new({ topic }, "read_committed"):expect(20)
       local slow = false
