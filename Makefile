@@ -13,6 +13,7 @@
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
 #   make faults          brokers killed, stopped, moved; networks cut
 #   make bench           the module beside a plain C loop on librdkafka, on a real Kafka
+#   make soak            memory while a topic is tailed live: SECONDS=1200, MESSAGES, FORM, LUA
 #   make valgrind        the tests of the engine and most embedded ones under valgrind
 #   make lint, format    luacheck and clang-format; `format` writes
 #   make env             lines for a shell to use the module from here: eval "$(make -s env)"
@@ -177,6 +178,17 @@ bench:
 	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/kafka-admin
 	@$(BUILD_ALL) LUA=luajit bench-programs
 	@bench/run
+
+SECONDS ?= 1200
+MESSAGES ?= 0
+FORM ?= both
+
+.PHONY: soak
+soak:
+	@tools/setup build $(filter luajit,$(LUA))
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) all $(OUT)/kafka-admin
+	@LUA=$(LUA) bench/soak $(SECONDS) $(MESSAGES) $(FORM)
 
 # --- style ----------------------------------------------------------------------------------------
 

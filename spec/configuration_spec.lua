@@ -178,7 +178,7 @@ describe("a configuration", function()
     end
   end)
 
-  for _, key in ipairs { "on_event", "on_log" } do
+  for _, key in ipairs { "on_event", "on_log", "on_stats" } do
     it("for " .. key .. " takes what can be called, and nothing else", function()
       accepted(config { [key] = nothing })
       accepted(config { [key] = print })

@@ -918,6 +918,30 @@ describe("a consumer", function()
       end, to_caught_up))
     end)
 
+    describe("with a rate of late,", function()
+      local consumer, before
+
+      before_each(function()
+        consumer = reading.values(reading.numbers(1, 20))
+        reading.until_true(consumer, nothing, function()
+          before = consumer:progress().rate
+          return consumer:progress().state == "caught_up" and before > 0
+        end)
+      end)
+
+      it("which falls when nothing comes any more, though nothing is read meanwhile", function()
+        assert.is_true(reading.becomes(function() return consumer:progress().rate < before / 8 end))
+        assert.is_true(consumer:progress().rate >= 0)
+      end)
+
+      it("which one step after a silence is as low as many steps would have made it", function()
+        local began = reading.now()
+        assert.is_true(reading.becomes(function() return reading.now() - began > 3 end))
+        assert(consumer:step(nothing))
+        assert.is_true(consumer:progress().rate < before / 8)
+      end)
+    end)
+
     it("in a table of its own each time", function()
       local consumer = reading.values { "1" }
       local progress = consumer:progress()
@@ -1053,6 +1077,12 @@ describe("a consumer", function()
       assert.matches("on_log.*log", (fails(consumer:read_history(nothing, to_caught_up))))
     end)
 
+    it("reports the error of on_stats", function()
+      local consumer = reading.values({ "1" }, { on_stats = function() error "stats" end,
+        options = { ["statistics.interval.ms"] = 100 } })
+      assert.matches("on_stats.*stats", (fails(consumer:read_history(nothing, { timeout = 20 }))))
+    end)
+
     it("reports it from step too, and raises it from messages", function()
       local consumer = reading.values({ "1" }, { on_event = function() error "event" end })
       local _, err, code = drive(consumer, nothing, nil, function() return false end)
@@ -1078,6 +1108,46 @@ describe("a consumer", function()
         { type(line.level), type(line.facility), type(line.text) })
       assert.is_true(line.level >= 0 and line.level <= 7)
     end
+  end)
+
+  describe("hands librdkafka's statistics to on_stats", function()
+    -- The statistics say themselves when they were made: microseconds of a clock that only counts up.
+    local function made_at(json)
+      return tonumber(json:match '"ts":%s*(%d+)')
+    end
+
+    it("as JSON, about every statistics.interval.ms, live too, outside the handler", function()
+      local given, inside, consumer = {}, false, nil
+      consumer = reading.values(reading.numbers(1, 10), {
+        options = { ["statistics.interval.ms"] = 300, ["fetch.wait.max.ms"] = 10 },
+        on_stats = function(...)
+          assert.equal(1, select("#", ...))
+          assert.is_false(inside)
+          given[#given + 1] = ...
+          if #given == 6 then consumer:cancel() end
+        end,
+      })
+      local code = select(3, consumer:read_history(function()
+        inside = true
+        reading.sleep(0.02)
+        inside = false
+      end, { timeout = 20 }))
+      assert.equal("CANCELLED", code)
+      assert.equal("caught_up", consumer:progress().state)
+      for _, json in ipairs(given) do
+        assert.matches('^{.*"type":%s*"consumer".*"brokers":.*"topics":.*}%s*$', json)
+      end
+      -- Five intervals of 0.3 s, at a machine that may be busy.
+      local took_s = (made_at(given[6]) - made_at(given[1])) / 1e6
+      assert.is_true(took_s > 0.75 and took_s < 5, tostring(took_s))
+    end)
+
+    it("not at all without an interval", function()
+      local consumer = reading.values({ "1" }, { on_stats = function() error "not asked for" end })
+      reading.history(consumer)
+      local _, err, code = consumer:read_history(nothing, { timeout = 1.2 })
+      assert.equal("TIMEOUT", code, err)
+    end)
   end)
 
   it("writes nothing to stderr or stdout without on_log, whatever happens", function()

@@ -1,5 +1,11 @@
 -- What the README and examples/ promise, run as printed against the embedded broker.
 local broker = require "kafka_history.broker"
+local http = require "socket.http"
+local prometheus = require "support.prometheus"
+local reading = require "support.reading"
+local socket = require "socket"
+
+http.TIMEOUT = 20
 
 local interpreter = os.getenv "KH_LUA" or (rawget(_G, "jit") and "luajit" or "lua5.4")
 local build = os.getenv "KH_BUILD" or "build"
@@ -123,6 +129,158 @@ describe("examples", function()
     assert.matches("caught up: 400000 messages of 12 partitions", text)
     local _, live = text:gsub("\n  order%-9%d+ ", "")
     assert.is_true(live >= 5, text)
+  end)
+
+  describe("prometheus.lua", function()
+    local address, metrics
+
+    local function run(...)
+      program = start(interpreter, "examples/prometheus.lua", shop:addresses(), "orders", "127.0.0.1:0", ...)
+      address = program.await("^metrics at "):match "(http://.*)/metrics$"
+    end
+
+    -- Body, status and headers.
+    local function get(path)
+      local body, status, headers = http.request(address .. path)
+      return assert(body, status), status, headers
+    end
+
+    local function ready() return (select(2, get "/ready")) end
+
+    local function value(name, labels)
+      return prometheus.value(metrics, "kafka_history_" .. name, labels)
+    end
+
+    -- Takes the metrics anew until the condition holds.
+    local function becomes(condition)
+      local text
+      local did = reading.becomes(function()
+        text = get "/metrics"
+        metrics = prometheus.parse(text)
+        return condition()
+      end, 30)
+      assert.is_true(did, text)
+    end
+
+    local function partition(name, number)
+      return value(name, { topic = "orders", partition = tostring(number) })
+    end
+
+    it("answers before the signal that it is not there, and what there is", function()
+      shop:down(1)
+      run()
+      assert.equal(503, ready())
+      becomes(function() return (value("logs_total", { level = "error" }) or 0) > 0 end)
+      assert.same({ 0, 0, 0, 0, 0 }, { value "caught_up", value "messages_total", value "bytes_total",
+        value "fraction", value "rate" })
+      assert.equal(1, value("state", { state = "starting" }))
+      assert.equal(0, value("state", { state = "caught_up" }))
+      assert.is_nil(partition("lag", 0))
+      assert.equal(503, ready())
+
+      shop:up(1)
+      assert.is_true(reading.becomes(function() return ready() == 200 end, 30))
+      becomes(function() return value "caught_up" == 1 end)
+    end)
+
+    it("answers after the signal in the format, with a value for each partition, and follows", function()
+      run()
+      assert.is_true(reading.becomes(function() return ready() == 200 end, 30))
+      local body, status, headers = get "/metrics"
+      assert.same({ 200, "text/plain; version=0.0.4; charset=utf-8", tostring(#body) },
+        { status, headers["content-type"], headers["content-length"] })
+
+      becomes(function() return (value "received_bytes_total" or 0) > 0 end)
+      -- Keys: a, b, c, a, b; values: new, new, paid, no key, and an empty one.
+      assert.same({ 6, 5 + 16 }, { value "messages_total", value "bytes_total" })
+      assert.same({ 1, 1, 0, 0, 0 }, { value "caught_up", value "fraction", value "skipped_total",
+        value "gaps_total", value "truncated_total" })
+      for _, state in ipairs { "starting", "reading", "caught_up", "failed", "closed" } do
+        assert.equal(state == "caught_up" and 1 or 0, value("state", { state = state }))
+      end
+      for name, times in pairs { snapshot = 1, partition_caught_up = 3, caught_up = 1 } do
+        assert.equal(times, value("events_total", { name = name }))
+      end
+      for number, count in pairs { [0] = 2, 3, 1 } do
+        assert.same({ count, count, 0 }, { partition("position", number), partition("end_offset", number),
+          partition("lag", number) })
+      end
+      assert.equal(2, value "keys") -- a and c; b was deleted
+
+      assert(shop:produce("orders", { { key = "d", value = "live", partition = 2 } }))
+      becomes(function() return value "messages_total" == 7 end)
+      assert.same({ 2, 2, 0 }, { partition("position", 2), partition("end_offset", 2), partition("lag", 2) })
+      -- Fetches that find nothing wait: there is something to average.
+      becomes(function() return metrics.kafka_history_broker_rtt_seconds end)
+      local trip = metrics.kafka_history_broker_rtt_seconds.samples[1]
+      assert.matches("^127.0.0.1:%d+/1$", trip.labels.broker)
+      assert.is_true(trip.value > 0 and trip.value < 60)
+      assert.is_true(value "rate" < 1000)
+    end)
+
+    it("says that reading has failed, and goes on when it can", function()
+      assert(shop:topic_error("orders", "TOPIC_AUTHORIZATION_FAILED"))
+      run()
+      program.await "^TOPIC_AUTHORIZATION_FAILED: .*; going on in 5 s$"
+      becomes(function() return value("failures_total", { code = "TOPIC_AUTHORIZATION_FAILED" }) == 1 end)
+      assert.equal(1, value("state", { state = "failed" }))
+      assert.equal(503, ready())
+      assert(shop:topic_error("orders", nil))
+      becomes(function() return value "caught_up" == 1 end)
+      assert.equal(0, value("state", { state = "failed" }))
+    end)
+
+    it("serves others while one is slow to ask, and ends with who asks too long or nothing", function()
+      run()
+      local port = tonumber(address:match ":(%d+)$")
+      local slow, long, silent = socket.connect("127.0.0.1", port), socket.connect("127.0.0.1", port),
+        socket.connect("127.0.0.1", port)
+      assert(slow:send "GET /met")
+      assert(long:send("GET /" .. ("x"):rep(8192 - #"GET /")))
+      for _, client in ipairs { slow, long, silent } do client:settimeout(20) end
+      assert.is_true(reading.becomes(function() return ready() == 200 end, 30))
+      assert(slow:send "rics HTTP/1.0\r\nHost: here\r\n\r\n")
+      assert.matches("^HTTP/1.1 200 OK\r\n.*kafka_history_caught_up 1\n", (slow:receive "*a"))
+      assert.matches("^HTTP/1.1 400 ", (long:receive "*l"))
+      assert.equal("closed", select(2, silent:receive "*l"))
+      for _, client in ipairs { slow, long, silent } do client:close() end
+      assert.equal(404, (select(2, get "/")))
+      assert.equal(405, (select(2, http.request { url = address .. "/metrics", method = "DELETE" })))
+      assert.equal(200, ready())
+    end)
+
+    it("sleeps while there is nothing to do", function()
+      run()
+      becomes(function() return value "caught_up" == 1 end)
+      local children = io.open(("/proc/%s/task/%s/children"):format(program.pid, program.pid))
+      local pid = children:read "*n"
+      children:close()
+      local function used_ticks()
+        local user, system = read_file(("/proc/%d/stat"):format(pid))
+          :match("%) %S " .. ("%S+ "):rep(10) .. "(%d+) (%d+)")
+        return user + system
+      end
+      local before, began = used_ticks(), reading.now()
+      assert.is_true(reading.becomes(function() return reading.now() - began > 3 end))
+      assert.is_true(used_ticks() - before < 50) -- of a hundredth of a second
+    end)
+
+    it("escapes what a label may hold", function()
+      local code = read_file("examples/prometheus.lua"):match "\n(local escapes = .-\nend\n)"
+      local label = assert((loadstring or load)(code .. "return label"))() -- luacheck: std max
+      local odd = 'a "quoted" \\ and\na second line, {more="x"} \\'
+      local text = ("# HELP x y\n# TYPE x gauge\nx{%s,%s} 1\n"):format(label("odd", odd), label("n", 7))
+      assert.same({ odd = odd, n = "7" }, prometheus.parse(text).x.samples[1].labels)
+    end)
+
+    it("says what is wrong with its arguments", function()
+      program = start(interpreter, "examples/prometheus.lua", shop:addresses())
+      assert.equal(1, program.finish())
+      assert.matches("usage: ", program.lines[1])
+      program = start(interpreter, "examples/prometheus.lua", shop:addresses(), "orders", "9464")
+      assert.equal(1, program.finish())
+      assert.matches("HOST:PORT", program.lines[1])
+    end)
   end)
 
   describe("history.c", function()

@@ -257,6 +257,8 @@ describe("on a real broker", function()
       assert.equal(1, progress.fraction)
       assert.equal(5, progress.partitions[1].position)
       assert.equal(5, progress.partitions[1].target)
+      assert.equal(5, progress.partitions[1].end_offset)
+      assert.equal(0, progress.lag)
       close_in_time(r)
     end)
   end)
@@ -331,6 +333,96 @@ describe("on a real broker", function()
       assert.is_false(oracle.has_topic(topic))
       close_in_time(reader)
     end)
+  end)
+
+  describe("progress() after the signal", function()
+    local topic, reader
+
+    -- The places by partition.
+    local function places()
+      local found = {}
+      for _, place in ipairs(reader.consumer:progress().partitions) do found[place.partition] = place end
+      return found
+    end
+
+    local function lag() return reader.consumer:progress().lag end
+
+    before_each(function()
+      topic = kafka.create("lag", { partitions = 2 })
+      staging.send_to_all(topic, 2, 10)
+    end)
+
+    -- A transaction that a failed test has left open; mostly there is none, and abort raises.
+    after_each(function()
+      pcall(function() return staging.transactional():abort() end)
+      if reader then reader:close() end
+      reader = nil
+    end)
+
+    it("has a lag that rises while a handler is slow, falls with each message, and ends at 0", function()
+      local seen = {}
+      reader = watched.new({ topic }, "read_committed"):expect(20)
+      local slow = false
+      local function handle(msg)
+        if not slow then return end
+        if #seen == 0 then
+          -- The handler is in the middle of the first live message, and nothing is read meanwhile.
+          staging.queue(topic, 40, { partition = 0 })
+          staging.queue(topic, 70, { partition = 1 })
+          staging.flush()
+          kafka.wait_until(function() return lag() == 111 end, 10, "a lag of the whole log")
+        end
+        local now, place = reader.consumer:progress(), places()[msg.partition]
+        assert.equal(msg.offset, place.position)
+        assert.equal(msg.partition == 0 and 51 or 80, place.end_offset)
+        assert.equal("caught_up", now.state)
+        assert.equal(1, now.fraction)
+        seen[#seen + 1] = now.lag
+      end
+      reader:read_until(function()
+        if reader.signal and not slow then
+          assert.equal(0, lag())
+          slow = true
+          staging.send(topic, 1)
+        end
+        return #seen == 111
+      end, 20, { handle = handle })
+      for i, value in ipairs(seen) do assert.equal(112 - i, value) end
+      local ends = kafka.ends(topic)
+      assert.equal(0, lag())
+      for partition, place in pairs(places()) do
+        assert.equal(ends[partition].high, place.position)
+        assert.equal(ends[partition].high, place.end_offset)
+        assert.equal(10, place.target)
+      end
+    end)
+
+    for _, level in ipairs { "read_committed", "read_uncommitted" } do
+      for _, ending in ipairs { "commit", "abort" } do
+        it(("has a lag of 0 behind the marker of a transaction: %s, %s"):format(ending, level), function()
+          reader = watched.new({ topic }, level):expect(20)
+          local read, transaction, ends = 20, nil, nil
+          reader:read_until(function()
+            if reader.signal and not transaction then
+              transaction = staging.open(topic, 5)
+              kafka.wait_until(function() return kafka.ends(topic)[0].high == 15 end)
+            elseif transaction and not ends then
+              -- Open, it is what a reader of committed messages is behind by.
+              if lag() ~= (level == "read_committed" and 5 or 0) then return false end
+              if places()[0].end_offset ~= 15 then return false end
+              assert(transaction[ending](transaction))
+              ends = kafka.ends(topic)
+              assert.equal(16, ends[0].high)
+              if ending == "commit" or level == "read_uncommitted" then read = 25 end
+            elseif ends then
+              return reader:count() == read and places()[0].position == 16 and lag() == 0
+            end
+          end, 20)
+          assert.equal(16, places()[0].end_offset)
+          assert.equal(read, reader:check_messages(true))
+        end)
+      end
+    end
   end)
 
   describe("an open transaction", function()

@@ -1178,6 +1178,19 @@ static bool pull(kh_consumer *c, int max)
 
 static int64_t history_done(const kh_consumer *c, int64_t *total);
 
+/* The old rate halves with each window that has passed, however many steps there were: one pause
+ * does not look like the end, and a long one does. */
+static double rate_lately(double old, int64_t count, int64_t span_ms)
+{
+    double now = (double)count * 1000 / (double)span_ms;
+    double weight = old > 0 ? 1 : 0;
+
+    for (int64_t left_ms = span_ms; left_ms >= RATE_WINDOW_MS && weight > 1e-6;
+         left_ms -= RATE_WINDOW_MS)
+        weight /= 2;
+    return now + (old - now) * weight;
+}
+
 static void note_rate(kh_consumer *c, int64_t now_ms)
 {
     int64_t span_ms = now_ms - c->rate_at_ms;
@@ -1188,13 +1201,9 @@ static void note_rate(kh_consumer *c, int64_t now_ms)
         return;
     done = history_done(c, &total);
     if (c->rate_at_ms > 0) {
-        double messages = (double)(c->totals.messages - c->rate_messages) * 1000 / (double)span_ms;
-        double offsets = (double)(done - c->rate_offsets) * 1000 / (double)span_ms;
-
-        /* Half of the old and half of the new, so that one pause does not look like the end. */
-        c->totals.rate = c->totals.rate == 0 ? messages : (c->totals.rate + messages) / 2;
-        c->totals.offset_rate =
-            c->totals.offset_rate == 0 ? offsets : (c->totals.offset_rate + offsets) / 2;
+        c->totals.rate =
+            rate_lately(c->totals.rate, c->totals.messages - c->rate_messages, span_ms);
+        c->totals.offset_rate = rate_lately(c->totals.offset_rate, done - c->rate_offsets, span_ms);
     }
     c->rate_at_ms = now_ms;
     c->rate_messages = c->totals.messages;
@@ -1438,6 +1447,7 @@ kh_progress kh_consumer_progress(const kh_consumer *c)
 {
     kh_progress progress = c->totals;
     int64_t end_ms = c->caught_up_ms >= 0 ? c->caught_up_ms : kh_clock_ms();
+    int64_t silent_ms = kh_clock_ms() - c->rate_at_ms; /* since the rate was noted */
 
     progress.state = state_of(c);
     progress.partition_count = c->place_count;
@@ -1447,6 +1457,9 @@ kh_progress kh_consumer_progress(const kh_consumer *c)
         progress.rate = (double)progress.messages * 1000 / (double)progress.elapsed_ms;
         progress.offset_rate = (double)progress.offsets_done * 1000 / (double)progress.elapsed_ms;
     }
+    /* Where nothing comes there may be no step for long. */
+    if (c->totals.rate > 0 && silent_ms >= RATE_WINDOW_MS && c->handles != NULL)
+        progress.rate = rate_lately(progress.rate, progress.messages - c->rate_messages, silent_ms);
     for (int i = 0; i < c->place_count; i++) {
         kh_partition_progress place = kh_consumer_partition(c, i);
 
