@@ -127,9 +127,7 @@ local function metrics()
   add(lines, "end_offset", "gauge", "The end of the log, as the last fetch told it.",
     by_partition(p.partitions, function(place) return place.end_offset end))
   add(lines, "lag", "gauge", "Offsets between position and end_offset.",
-    by_partition(p.partitions, function(place)
-      return place.end_offset and math.max(place.end_offset - place.position, 0)
-    end))
+    by_partition(p.partitions, function(place) return place.lag end))
   add(lines, "events_total", "counter", "What on_event was told.", by_name(events, "name"))
   add(lines, "logs_total", "counter", "librdkafka's log lines.", by_name(logs, "level"))
   add(lines, "failures_total", "counter", "Times that reading has failed.", by_name(failures, "code"))

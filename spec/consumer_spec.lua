@@ -914,7 +914,7 @@ describe("a consumer", function()
       assert(consumer:read_history(function(msg)
         local p = consumer:progress().partitions[1]
         assert.same({ msg.offset, 10, 10, false }, { p.position, p.target, p.end_offset, p.caught_up })
-        assert.equal(10 - msg.offset, consumer:progress().lag)
+        assert.same({ 10 - msg.offset, 10 - msg.offset }, { consumer:progress().lag, p.lag })
       end, to_caught_up))
     end)
 

@@ -1460,12 +1460,8 @@ kh_progress kh_consumer_progress(const kh_consumer *c)
     /* Where nothing comes there may be no step for long. */
     if (c->totals.rate > 0 && silent_ms >= RATE_WINDOW_MS && c->handles != NULL)
         progress.rate = rate_lately(progress.rate, progress.messages - c->rate_messages, silent_ms);
-    for (int i = 0; i < c->place_count; i++) {
-        kh_partition_progress place = kh_consumer_partition(c, i);
-
-        if (place.end_offset > place.position)
-            progress.lag += place.end_offset - place.position;
-    }
+    for (int i = 0; i < c->place_count; i++)
+        progress.lag += kh_consumer_partition(c, i).lag;
     return progress;
 }
 
@@ -1489,13 +1485,16 @@ kh_partition_progress kh_consumer_partition(const kh_consumer *c, int index)
     kh_catchup_partition p = kh_catchup_get(c->catchup, index);
     const struct place *place = &c->places[index];
     int64_t target = p.has_target ? p.target : -1;
+    int64_t position = place->eof > p.position ? place->eof : p.position;
+    int64_t end = end_of(c, index, target);
 
     return (kh_partition_progress){.topic = topic_of(c, index),
                                    .partition = place->partition,
                                    .start = p.start,
-                                   .position = place->eof > p.position ? place->eof : p.position,
+                                   .position = position,
                                    .target = target,
-                                   .end_offset = end_of(c, index, target),
+                                   .end_offset = end,
+                                   .lag = end > position ? end - position : 0,
                                    .caught_up = p.assigned && !p.pending};
 }
 

@@ -104,7 +104,7 @@ typedef struct kh_progress {
     double rate;        /* messages a second, lately */
     double offset_rate; /* history's offsets a second, lately */
     int64_t elapsed_ms; /* since reading began, until it had caught up */
-    int64_t lag;        /* offsets between position and end_offset, all partitions */
+    int64_t lag;        /* of all partitions */
     int partition_count;
 } kh_progress;
 
@@ -115,6 +115,7 @@ typedef struct kh_partition_progress {
     int64_t position; /* where reading would go on */
     int64_t target;   /* T; -1: a partition that came after the snapshot */
     int64_t end_offset;
+    int64_t lag; /* offsets between position and end_offset */
     bool caught_up;
 } kh_partition_progress;
 

@@ -582,13 +582,14 @@ static int consumer_waitable(lua_State *L)
 
 static void push_partition(lua_State *L, const kh_partition_progress *place)
 {
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     set_string(L, "topic", place->topic);
     set_integer(L, "partition", place->partition);
     set_integer(L, "start", place->start);
     set_integer(L, "position", place->position);
     set_offset(L, "target", place->target);
     set_offset(L, "end_offset", place->end_offset);
+    set_integer(L, "lag", place->lag);
     lua_pushboolean(L, place->caught_up);
     lua_setfield(L, -2, "caught_up");
 }
