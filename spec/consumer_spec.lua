@@ -68,6 +68,25 @@ describe("a consumer", function()
       end
     end)
 
+    it("from leaders that moved after a first look for the ends had failed", function()
+      local of = reading.broker({ t = 2 }, 2)
+      assert(of:produce("t", { { value = "0", partition = 0 }, { value = "1", partition = 1 } }))
+      local not_yet, moved = {}, false
+      for i = 1, 100 do not_yet[i] = "LEADER_NOT_AVAILABLE" end
+      assert(of:error("ListOffsets", not_yet))
+      local consumer = reading.consumer(of, "t", { start_timeout = 8 })
+      local handler, got = reading.collector()
+      assert(consumer:read_history(handler, with { tick = 0.3, on_tick = function()
+        if moved then return end
+        moved = true
+        assert(of:leader("t", 0, 2))
+        assert(of:leader("t", 1, 1))
+        assert(of:clear_errors("ListOffsets"))
+      end }))
+      table.sort(got)
+      assert.same({ true, { "0", "1" } }, { moved, got })
+    end)
+
     it("nothing twice over many calls that stop anywhere", function()
       local of = reading.broker { t = 3 }
       assert(of:produce("t", reading.numbers(1, 300)))
