@@ -214,7 +214,7 @@ print-sources:
 
 .PHONY: help
 help:
-	@sed -n '3,/^$$/s/^# \{0,1\}//p; /^$$/q' $(firstword $(MAKEFILE_LIST))
+	@sed -n '/^$$/q; 3,$$s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: clean
 clean:
