@@ -12,6 +12,7 @@
 #
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
 #   make faults          brokers killed, stopped, moved; networks cut
+#   make chaos           the same at random under a steady writer; KH_CHAOS_SECONDS=180, KH_CHAOS_SEED
 #   make bench           the module beside a plain C loop on librdkafka, on a real Kafka
 #   make valgrind        the tests of the engine under valgrind
 #   make lint, format    luacheck and clang-format; `format` writes
@@ -140,6 +141,16 @@ faults:
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin $(OUT)/proxy
 	@tools/test --faults
+
+# A run with the seed that a failed one has printed repeats its faults.
+KH_CHAOS_SECONDS ?= 180
+.PHONY: chaos
+chaos:
+	@tools/setup build spec
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin $(OUT)/proxy
+	@KH_CHAOS_SECONDS=$(KH_CHAOS_SECONDS) KH_TEST_LIMIT_S=$$(($(KH_CHAOS_SECONDS) + 400)) \
+		tools/test --chaos
 
 .PHONY: sanitize
 sanitize:
