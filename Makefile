@@ -12,6 +12,7 @@
 #
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
 #   make faults          brokers killed, stopped, moved; networks cut
+#   make chaos           the same at random under a steady writer; KH_CHAOS_SECONDS=180, KH_CHAOS_SEED
 #   make bench           the module beside a plain C loop on librdkafka, on a real Kafka
 #   make soak            memory while a topic is tailed live: SECONDS=1200, MESSAGES, FORM, LUA
 #   make valgrind        the tests of the engine and most embedded ones under valgrind
@@ -144,6 +145,16 @@ faults:
 	@$(BUILD_ALL) LUA=lua5.4 SANITIZE=1 all $(OUT)/preload_once.so
 	@tools/test --faults
 
+# A run with the seed that a failed one has printed repeats its faults.
+KH_CHAOS_SECONDS ?= 180
+.PHONY: chaos
+chaos:
+	@tools/setup build spec
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin $(OUT)/proxy
+	@KH_CHAOS_SECONDS=$(KH_CHAOS_SECONDS) KH_TEST_LIMIT_S=$$(($(KH_CHAOS_SECONDS) + 400)) \
+		tools/test --chaos
+
 .PHONY: sanitize
 sanitize:
 	@tools/setup build spec
@@ -226,7 +237,7 @@ print-sources:
 
 .PHONY: help
 help:
-	@sed -n '3,/^$$/s/^# \{0,1\}//p; /^$$/q' $(firstword $(MAKEFILE_LIST))
+	@sed -n '/^$$/q; 3,$$s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: clean
 clean:

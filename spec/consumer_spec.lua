@@ -68,6 +68,42 @@ describe("a consumer", function()
       end
     end)
 
+    -- A fetcher that finds the queue full may sleep for a second: these would take 16 s and more.
+    for what, case in pairs {
+      ["few messages"] = { bytes = 10, options = { ["queued.min.messages"] = 10 } },
+      ["few bytes"] = { bytes = 20000, options = { ["queued.max.messages.kbytes"] = 20 } },
+    } do
+      it(("without a pause where the queue may hold only %s"):format(what), function()
+        local of = reading.broker { t = 1 }
+        local twenty = {}
+        for i = 1, 20 do twenty[i] = { value = ("x"):rep(case.bytes), partition = 0 } end
+        for _ = 1, 30 do assert(of:produce("t", twenty)) end
+        case.options["fetch.message.max.bytes"] = 1 -- a batch each
+        local consumer = reading.consumer(of, "t", { options = case.options })
+        assert(consumer:read_history(nothing, with { timeout = 8 }))
+        assert.equal(600, consumer:progress().messages)
+      end)
+    end
+
+    it("from leaders that moved after a first look for the ends had failed", function()
+      local of = reading.broker({ t = 2 }, 2)
+      assert(of:produce("t", { { value = "0", partition = 0 }, { value = "1", partition = 1 } }))
+      local not_yet, moved = {}, false
+      for i = 1, 100 do not_yet[i] = "LEADER_NOT_AVAILABLE" end
+      assert(of:error("ListOffsets", not_yet))
+      local consumer = reading.consumer(of, "t", { start_timeout = 8 })
+      local handler, got = reading.collector()
+      assert(consumer:read_history(handler, with { tick = 0.3, on_tick = function()
+        if moved then return end
+        moved = true
+        assert(of:leader("t", 0, 2))
+        assert(of:leader("t", 1, 1))
+        assert(of:clear_errors("ListOffsets"))
+      end }))
+      table.sort(got)
+      assert.same({ true, { "0", "1" } }, { moved, got })
+    end)
+
     it("nothing twice over many calls that stop anywhere", function()
       local of = reading.broker { t = 3 }
       assert(of:produce("t", reading.numbers(1, 300)))

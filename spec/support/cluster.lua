@@ -27,6 +27,13 @@ function cluster.start(nodes, options)
   return self
 end
 
+--- The cluster that another process has started in this directory.
+function cluster.at(dir)
+  local self = setmetatable({ dir = dir }, cluster)
+  self.address = self:tool("addresses"):match "%S+"
+  return self
+end
+
 --- One of tools/kafka/kafka's verbs on this cluster: "kill 1", "restart 1", "pause 1", "cont 1", ...
 function cluster:tool(verb)
   return run(("%s %s --dir %s"):format(script, verb, self.dir))
@@ -41,6 +48,16 @@ function cluster:create(name, partitions, replication, settings)
   local topic = kafka.topic_name(name)
   self:admin(("create %s %d %d %s"):format(topic, partitions, replication or 1, settings or ""))
   return topic
+end
+
+--- { [partition] = number of the node that leads it, -1: none }.
+function cluster:leaders(topic)
+  local listed = run(("timeout 20 kcat -L -b %s -t %s"):format(self.address, topic))
+  local leaders = {}
+  for partition, leader in listed:gmatch "partition (%d+), leader (%-?%d+)" do
+    leaders[tonumber(partition)] = tonumber(leader)
+  end
+  return leaders
 end
 
 --- The numbers of the nodes that lead and follow a topic's only partition of two replicas.

@@ -29,6 +29,11 @@ function proxy.start(listen_port, target_port)
   return self
 end
 
+--- The proxy that another process has started, and that it says nothing to: `base` is of its object.
+function proxy.at(base)
+  return setmetatable({ base = base, said = 0, input = assert(io.open(base .. ".in", "w")) }, proxy)
+end
+
 --- One of the proxy's commands; in force when it returns. See tools/proxy.c.
 function proxy:say(command)
   self.said = self.said + 1

@@ -699,6 +699,8 @@ static bool read_settings(kh_config *config, const rd_kafka_conf_t *conf, kh_err
     settings->sasl_password = config->sasl_password;
     settings->queued_min_messages =
         atoi(read_property(conf, "queued.min.messages", text, sizeof text));
+    settings->queued_max_bytes =
+        INT64_C(1024) * atoi(read_property(conf, "queued.max.messages.kbytes", text, sizeof text));
     settings->metadata_refresh_ms = refresh_ms > 0 ? refresh_ms : INT64_MAX;
     settings->must_poke = !kh_library_has_property("fetch.queue.backoff.ms");
     settings->reads_uncommitted =

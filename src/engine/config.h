@@ -100,6 +100,7 @@ typedef struct kh_settings {
     const char *sasl_username; /* "" where none is set */
     const char *sasl_password;
     int queued_min_messages;
+    int64_t queued_max_bytes;
     int64_t metadata_refresh_ms; /* INT64_MAX: never */
     bool must_poke;              /* no fetch.queue.backoff.ms: fetchers must be woken by hand */
     bool reads_uncommitted;

@@ -1160,6 +1160,19 @@ static void poke_fetchers(kh_consumer *c, int64_t now_ms)
                                                          c->settings->sasl_password));
 }
 
+/* What a pull has taken may have been all of a full queue, however few messages that were. */
+static bool may_have_been_full(const kh_consumer *c, int max)
+{
+    int64_t bytes = 0;
+
+    if (c->raw_count == max || c->raw_count >= c->settings->queued_min_messages)
+        return true;
+    for (int i = 0; i < c->raw_count; i++)
+        bytes += (int64_t)(c->raw[i]->len + c->raw[i]->key_len);
+    /* librdkafka counts in its own way: rather too early than too late. */
+    return bytes >= c->settings->queued_max_bytes / 2;
+}
+
 static bool pull(kh_consumer *c, int max)
 {
     ssize_t count;
@@ -1169,7 +1182,7 @@ static bool pull(kh_consumer *c, int max)
     count = rd_kafka_consume_batch_queue(c->queue, 0, c->raw, (size_t)max);
     c->raw_count = count > 0 ? (int)count : 0;
     c->has_queued = c->raw_count > 0;
-    if (c->settings->must_poke && c->raw_count == max)
+    if (c->settings->must_poke && may_have_been_full(c, max))
         c->owes_poke = true;
     return c->raw_count > 0;
 }

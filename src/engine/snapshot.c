@@ -348,6 +348,18 @@ static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error)
     return rk;
 }
 
+/* The handle keeps a map of its own of who leads which partition, and librdkafka before 2.10 goes
+ * on asking the leader of old: NOT_LEADER_FOR_PARTITION for ever, where one has moved since the
+ * first try. */
+static void refresh_leaders(rd_kafka_t *question_handle)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+
+    if (rd_kafka_metadata(question_handle, 0, NULL, &metadata, SLICE_MS) ==
+        RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_metadata_destroy(metadata);
+}
+
 static void ask_with_handles(kh_snapshot *snapshot, const kh_asker *asker,
                              rd_kafka_t *question_handle, kh_helper *helper)
 {
@@ -379,7 +391,9 @@ static void ask_once(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_t **
         return;
     if (has_list_offsets)
         ask_with_list_offsets(snapshot, asker, helper);
-    else if (has_askable(snapshot) && *question_handle == NULL)
+    else if (*question_handle != NULL)
+        refresh_leaders(*question_handle);
+    else if (has_askable(snapshot))
         *question_handle = open_question_handle(asker, &snapshot->error);
     if (*question_handle != NULL)
         ask_with_handles(snapshot, asker, *question_handle, helper);

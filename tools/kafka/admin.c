@@ -8,24 +8,30 @@
  *   kafka-admin BOOTSTRAP ends TOPIC
  *   kafka-admin BOOTSTRAP config TOPIC NAME=VALUE ...
  *   kafka-admin BOOTSTRAP acl-allow TOPIC USER OPERATION ...
+ *   kafka-admin BOOTSTRAP lead TOPIC PARTITION NODE
  *
  * create, partitions and delete return when the metadata shows the result: every partition with a
  * leader, or the topic gone. delete-records takes -1 for the end. ends prints "partition low high"
  * a line; high is the high watermark, that is the end for read_uncommitted. config keeps the
  * topic's other settings. acl-allow gives a user ("reader", "CN=client") rights on the topic:
- * describe, read, write, ...
+ * describe, read, write, ... lead makes a node the leader, which must hold a replica that is in
+ * sync; it returns when the metadata shows that, and prints the number of the leader before.
  *
  * Nothing takes longer than some 30 s. Errors go to stderr; the exit status is 0 on success, 1 when
  * it failed, 2 when the command line is not understood.
  */
 #include <errno.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <librdkafka/rdkafka.h>
 
@@ -563,6 +569,199 @@ static bool run_acl_allow(session *admin, argument_list arguments)
     return fine;
 }
 
+/* --- requests that not every librdkafka has a call for
+ * ----------------------------------------------*/
+
+enum { REPLICAS_MAX = 16, REQUEST_TIMEOUT_MS = 5000, ELECT_LEADERS = 43, REASSIGN = 45 };
+
+/* A request of Kafka's protocol, without the length that goes before it. */
+typedef struct request {
+    unsigned char bytes[1024];
+    size_t length;
+} request;
+
+/* A partition as the metadata shows it, and where the node answers that is to lead it. */
+typedef struct leadership {
+    const char *topic;
+    int32_t partition, node, leader;
+    int32_t replicas[REPLICAS_MAX];
+    int replica_count;
+    char host[256], port[16];
+} leadership;
+
+static void put(request *to, long long number, int width)
+{
+    while (width-- > 0)
+        to->bytes[to->length++] = (unsigned char)(number >> (8 * width) & 255);
+}
+
+static void put_text(request *to, const char *text)
+{
+    while (*text != '\0')
+        to->bytes[to->length++] = (unsigned char)*text++;
+}
+
+static void put_header(request *to, int key)
+{
+    put(to, key, 2);
+    put(to, 0, 2);  /* version */
+    put(to, 1, 4);  /* correlation id */
+    put(to, -1, 2); /* no client id */
+}
+
+/* Lengths of the compact form are one more than they are, in seven bits a byte. */
+static void put_compact_length(request *to, size_t length)
+{
+    for (length++; length > 127; length >>= 7)
+        put(to, (long long)(length & 127) | 128, 1);
+    put(to, (long long)length, 1);
+}
+
+/* The same replicas, with the node at the head: it is the preferred one from now on. */
+static void make_reassignment(request *to, const leadership *wanted)
+{
+    put_header(to, REASSIGN);
+    put(to, 0, 1); /* no tagged fields, here and at the end of all parts */
+    put(to, REQUEST_TIMEOUT_MS, 4);
+    put_compact_length(to, 1);
+    put_compact_length(to, strlen(wanted->topic));
+    put_text(to, wanted->topic);
+    put_compact_length(to, 1);
+    put(to, wanted->partition, 4);
+    put_compact_length(to, (size_t)wanted->replica_count);
+    put(to, wanted->node, 4);
+    for (int i = 0; i < wanted->replica_count; i++)
+        if (wanted->replicas[i] != wanted->node)
+            put(to, wanted->replicas[i], 4);
+    put(to, 0, 3);
+}
+
+/* Of the preferred replica. */
+static void make_election(request *to, const leadership *wanted)
+{
+    put_header(to, ELECT_LEADERS);
+    put(to, 1, 4);
+    put(to, (long long)strlen(wanted->topic), 2);
+    put_text(to, wanted->topic);
+    put(to, 1, 4);
+    put(to, wanted->partition, 4);
+    put(to, REQUEST_TIMEOUT_MS, 4);
+}
+
+static int connect_to_node(const char *host, const char *port)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
+    struct timeval limit = {.tv_sec = REQUEST_TIMEOUT_MS / 1000};
+
+    if (getaddrinfo(host, port, &hints, &found) != 0)
+        return -1;
+    int connection = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
+    setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (connect(connection, found->ai_addr, found->ai_addrlen) != 0) {
+        close(connection);
+        connection = -1;
+    }
+    freeaddrinfo(found);
+    return connection;
+}
+
+/* Sends the request and waits for its answer. What the answer says is not read: the metadata tell
+ * whether it has been done. */
+static void ask_node(const leadership *wanted, const request *question)
+{
+    request all = {.length = 0};
+    unsigned char answer[4];
+    int connection = connect_to_node(wanted->host, wanted->port);
+
+    if (connection < 0)
+        return;
+    put(&all, (long long)question->length, 4);
+    memcpy(all.bytes + all.length, question->bytes, question->length);
+    all.length += question->length;
+    if (send(connection, all.bytes, all.length, MSG_NOSIGNAL) == (ssize_t)all.length)
+        (void)recv(connection, answer, sizeof answer, MSG_WAITALL);
+    close(connection);
+}
+
+static bool fill_partition(leadership *wanted, const rd_kafka_metadata_partition_t *found)
+{
+    bool holds = false;
+
+    wanted->leader = found->leader;
+    if (found->replica_cnt > REPLICAS_MAX)
+        return fail("lead %s [%d]: more than %d replicas", wanted->topic, (int)wanted->partition,
+                    REPLICAS_MAX);
+    wanted->replica_count = found->replica_cnt;
+    for (int i = 0; i < found->replica_cnt; i++) {
+        wanted->replicas[i] = found->replicas[i];
+        holds = holds || found->replicas[i] == wanted->node;
+    }
+    return holds || fail("lead %s [%d]: node %d holds no replica", wanted->topic,
+                         (int)wanted->partition, (int)wanted->node);
+}
+
+/* False: no use in trying again, said why. No host: the node is not there now. */
+static bool fill_leadership(leadership *wanted, const struct rd_kafka_metadata *metadata)
+{
+    const struct rd_kafka_metadata_topic *topic = find_topic(metadata, wanted->topic);
+
+    wanted->host[0] = '\0';
+    if (topic == NULL || wanted->partition >= topic->partition_cnt)
+        return fail("lead %s [%d]: there is no such partition", wanted->topic,
+                    (int)wanted->partition);
+    for (int i = 0; i < metadata->broker_cnt; i++)
+        if (metadata->brokers[i].id == wanted->node) {
+            snprintf(wanted->host, sizeof wanted->host, "%s", metadata->brokers[i].host);
+            snprintf(wanted->port, sizeof wanted->port, "%d", metadata->brokers[i].port);
+        }
+    for (int i = 0; i < topic->partition_cnt; i++)
+        if (topic->partitions[i].id == wanted->partition)
+            return fill_partition(wanted, &topic->partitions[i]);
+    return true;
+}
+
+static bool look_at_leadership(session *admin, leadership *wanted)
+{
+    const struct rd_kafka_metadata *metadata = get_metadata(admin);
+
+    if (metadata == NULL)
+        return fail("lead %s: no metadata within %d ms", wanted->topic, TIMEOUT_MS);
+    bool fine = fill_leadership(wanted, metadata);
+    rd_kafka_metadata_destroy(metadata);
+    return fine;
+}
+
+static bool run_lead(session *admin, argument_list arguments)
+{
+    leadership wanted = {.topic = arguments.values[0]};
+    request reassignment = {.length = 0}, election = {.length = 0};
+    int32_t before;
+
+    if (strlen(wanted.topic) > 249)
+        return fail("'%s' is too long for a topic", wanted.topic);
+    if (!parse_partition(arguments.values[1], &wanted.partition) ||
+        !parse_partition(arguments.values[2], &wanted.node) || !look_at_leadership(admin, &wanted))
+        return false;
+    before = wanted.leader;
+    make_reassignment(&reassignment, &wanted);
+    make_election(&election, &wanted);
+    while (wanted.leader != wanted.node) {
+        if (left_ms(admin) == 0)
+            return fail("lead %s [%d]: node %d does not lead it within %d ms; is it there, and its "
+                        "replica in sync?",
+                        wanted.topic, (int)wanted.partition, (int)wanted.node, TIMEOUT_MS);
+        if (wanted.host[0] != '\0') {
+            ask_node(&wanted, &reassignment);
+            ask_node(&wanted, &election);
+        }
+        pause_ms(POLL_MS);
+        if (!look_at_leadership(admin, &wanted))
+            return false;
+    }
+    printf("%d\n", (int)before);
+    return true;
+}
+
 /* --- the program -------------------------------------------------------------------------------*/
 
 static const verb_entry verbs[] = {
@@ -573,6 +772,7 @@ static const verb_entry verbs[] = {
     {"ends", 1, run_ends},
     {"config", 2, run_config},
     {"acl-allow", 3, run_acl_allow},
+    {"lead", 3, run_lead},
 };
 
 static const verb_entry *find_verb(const char *name)
@@ -616,8 +816,9 @@ int main(int argc, char **argv)
     session admin = {.deadline_ms = now_ms() + TIMEOUT_MS};
 
     if (verb == NULL || argc - 3 < verb->arguments_least) {
-        fail("usage: kafka-admin BOOTSTRAP create|delete|partitions|delete-records|ends|config|"
-             "acl-allow TOPIC ...; the first lines of tools/kafka/admin.c say which arguments");
+        fail(
+            "usage: kafka-admin BOOTSTRAP create|delete|partitions|delete-records|ends|config|"
+            "acl-allow|lead TOPIC ...; the first lines of tools/kafka/admin.c say which arguments");
         return 2;
     }
     admin.client = connect_to(argv[1]);
