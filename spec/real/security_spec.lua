@@ -99,10 +99,7 @@ describe("security on a real broker", function()
   end)
 
   lazy_teardown(function()
-    if broker then
-      broker:stop()
-      os.remove(broker.dir)
-    end
+    if broker then broker:stop() end
   end)
 
   before_each(watchdog.start)

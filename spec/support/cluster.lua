@@ -69,6 +69,7 @@ end
 
 function cluster:stop()
   run(("%s stop --dir %s"):format(script, self.dir))
+  os.remove(self.dir)
 end
 
 return cluster
