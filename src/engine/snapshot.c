@@ -100,11 +100,11 @@ static bool note_topic(kh_snapshot *snapshot, int index, const struct rd_kafka_m
                    : found->partition_cnt < 1 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
                                               : RD_KAFKA_RESP_ERR_NO_ERROR;
     topic->partition_count = topic->error == 0 ? found->partition_cnt : 0;
-    for (int32_t number = topic->known_count; number < topic->partition_count; number++)
-        if (!kh_snapshot_add(snapshot, index, number))
+    /* Counted one by one: when memory is lacking halfway, the next try adds none of them twice, which
+     * ListOffsets would refuse. */
+    for (; topic->known_count < topic->partition_count; topic->known_count++)
+        if (!kh_snapshot_add(snapshot, index, topic->known_count))
             return fail_memory(snapshot);
-    if (topic->partition_count > topic->known_count)
-        topic->known_count = topic->partition_count;
     for (int i = 0; i < snapshot->partition_count; i++)
         if (snapshot->partitions[i].topic == index)
             snapshot->partitions[i].error =
