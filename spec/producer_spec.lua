@@ -79,7 +79,7 @@ describe("a producer", function()
       new { options = { ["max.in.flight.requests.per.connection"] = 1, ["batch.num.messages"] = 1 } }
       assert(p:send("t", "first"))
       assert(p:flush())
-      b:error("Produce", { "MSG_SIZE_TOO_LARGE", "INVALID_MSG" })
+      b:error("Produce", { "MSG_SIZE_TOO_LARGE", "INVALID_REQUIRED_ACKS" })
       for i = 1, 3 do assert(p:send("t", tostring(i))) end
       local ok, err, code = p:flush()
       assert.is_nil(ok)
