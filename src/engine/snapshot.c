@@ -9,6 +9,8 @@
 
 /* No blocking call takes longer, so that closing never waits for one. */
 #define SLICE_MS 1000
+/* How soon a wait for answers notices that it is cancelled: closing waits for that. */
+#define CANCEL_MS 50
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS 2000
 #define MISSING_TOPIC_MS 10000
@@ -278,7 +280,7 @@ static void await_answers(kh_snapshot *snapshot, rd_kafka_queue_t *queue, kh_hel
 
     while ((offsets > 0 || (ids > 0 && kh_clock_ms() < ids_until_ms)) && kh_clock_ms() < until_ms &&
            !kh_helper_is_cancelled(helper)) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CANCEL_MS);
 
         if (event == NULL)
             continue;
