@@ -234,7 +234,7 @@ static void note_id(void *opaque, const char *name, const char *id)
 }
 
 /* One more question beside those for offsets; its opaque is the snapshot. */
-static int ask_ids(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_queue_t *queue)
+static int ask_ids(kh_snapshot *snapshot, rd_kafka_t *rk, rd_kafka_queue_t *queue)
 {
     const char **names;
 
@@ -245,7 +245,7 @@ static int ask_ids(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_queue_
         return 0;
     for (int i = 0; i < snapshot->topic_count; i++)
         names[i] = snapshot->topics[i].name;
-    kh_library_describe_topics(asker->rk, names, (size_t)snapshot->topic_count, snapshot,
+    kh_library_describe_topics(rk, names, (size_t)snapshot->topic_count, snapshot,
                                REQUEST_TIMEOUT_MS, queue);
     free(names);
     return 1;
@@ -294,19 +294,19 @@ static void await_answers(kh_snapshot *snapshot, rd_kafka_queue_t *queue, kh_hel
         note_failure(snapshot, RD_KAFKA_RESP_ERR__TIMED_OUT);
 }
 
-/* All questions at once. */
-static void ask_with_list_offsets(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
+/* All questions at once; those for offsets if there is a partition to ask about. */
+static void ask_with_list_offsets(kh_snapshot *snapshot, rd_kafka_t *rk, kh_helper *helper)
 {
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(asker->rk);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     rd_kafka_topic_partition_list_t *list = list_askable(snapshot, 0);
     kh_offset_question questions[KH_OFFSET_QUESTIONS];
     int count = list->cnt > 0 ? list_questions(snapshot, questions) : 0;
 
     for (int i = 0; i < count; i++)
-        kh_library_list_offsets(asker->rk, list,
+        kh_library_list_offsets(rk, list,
                                 kh_library_offset_spec(questions[i], snapshot->timestamp_ms),
                                 &questions[i], REQUEST_TIMEOUT_MS, queue);
-    await_answers(snapshot, queue, helper, count, ask_ids(snapshot, asker, queue));
+    await_answers(snapshot, queue, helper, count, ask_ids(snapshot, rk, queue));
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_queue_destroy(queue);
 }
@@ -331,8 +331,8 @@ static void ask_for_times(kh_snapshot *snapshot, rd_kafka_t *rk, kh_offset_quest
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* The handle that asks as read_uncommitted, below librdkafka 2.3. Its errors are those of the
- * consumer's handle, which reports them. */
+/* The handle that asks as read_uncommitted below librdkafka 2.3, and below 2.10 the one that knows
+ * where the leaders are. Its errors are those of the consumer's handle, which reports them. */
 static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error)
 {
     char reason[512];
@@ -374,18 +374,23 @@ static bool has_askable(const kh_snapshot *snapshot)
 static void ask_once(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_t **question_handle,
                      kh_helper *helper)
 {
-    bool has_list_offsets = kh_library_has_list_offsets();
+    bool needs_handle = !kh_library_has_list_offsets() || !kh_library_finds_new_leaders();
 
     snapshot->failed = false;
     if (!ask_metadata(snapshot, asker) || kh_helper_is_cancelled(helper))
         return;
-    if (has_list_offsets)
-        ask_with_list_offsets(snapshot, asker, helper);
-    else if (has_askable(snapshot) && *question_handle == NULL)
+    if (needs_handle && has_askable(snapshot) && *question_handle == NULL) {
         *question_handle = open_question_handle(asker, &snapshot->error);
-    if (*question_handle != NULL)
+        if (*question_handle == NULL) {
+            snapshot->failed = true;
+            return;
+        }
+    }
+    if (kh_library_has_list_offsets())
+        ask_with_list_offsets(snapshot, *question_handle != NULL ? *question_handle : asker->rk,
+                              helper);
+    else if (*question_handle != NULL)
         ask_with_handles(snapshot, asker, *question_handle, helper);
-    snapshot->failed = !has_list_offsets && has_askable(snapshot) && *question_handle == NULL;
     if (!snapshot->wants_stable)
         for (int i = 0; i < snapshot->partition_count; i++)
             snapshot->partitions[i].stable = snapshot->partitions[i].end;
