@@ -19,13 +19,15 @@ local function with(options, more)
   return all
 end
 
--- Kilobytes, by kcat, in small batches, of which at least one is fetched: a producer that knew the topic before it was made anew would be in the way.
+-- Kilobytes, by kcat, in small batches, as a fetch takes at least one: a producer that knew the topic
+-- before it was made anew would be in the way.
 local function fill(topic, count, text)
   local lines = {}
   for i = 1, count do
     lines[i] = ("%d:%s %d %s"):format(i, text or "value", i, (text or "padding"):rep(120))
   end
-  kafka.kcat({ "-P", "-t", topic, "-p", "0", "-K", ":", "-X", "batch.num.messages=10" }, table.concat(lines, "\n") .. "\n")
+  kafka.kcat({ "-P", "-t", topic, "-p", "0", "-K", ":", "-X", "batch.num.messages=10" },
+    table.concat(lines, "\n") .. "\n")
   kafka.wait_until(function() return kafka.ends(topic)[0].high >= count end, 10, "the messages")
 end
 

@@ -18,4 +18,8 @@ end
 library.quick = { ["fetch.wait.max.ms"] = 10 }
 if library.is_at_least(2, 5, 0) then library.quick["enable.metrics.push"] = false end
 
+-- For a shell, before kcat and kafka-admin: where the module is tried with another librdkafka, they go on
+-- with the system's. What they do and show is not in question.
+library.outside = os.getenv "KH_LIBRDKAFKA" and "unset LD_LIBRARY_PATH; " or ""
+
 return library
