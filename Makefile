@@ -12,6 +12,8 @@
 #
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
 #   make faults          brokers killed, stopped, moved; networks cut
+#   make matrix          what librdkafka has a part in, with newer ones than Debian's 2.0.2, which
+#                        `make test` runs with; LIBRDKAFKA="2.10.1 2.11.1" for others
 #   make bench           the module beside a plain C loop on librdkafka, on a real Kafka
 #   make valgrind        the tests of the engine under valgrind
 #   make lint, format    luacheck and clang-format; `format` writes
@@ -24,6 +26,8 @@ PKG_CONFIG ?= pkg-config
 CLANG_FORMAT ?= clang-format
 LUACHECK ?= luacheck
 PREFIX ?= /usr/local
+# For `make matrix`: the last one is the newest of November 2026. tools/librdkafka fetches them.
+LIBRDKAFKA ?= 2.5.3 2.12.1 2.16.0
 
 OUT = build
 LUA_VERSION = 5.4
@@ -140,6 +144,13 @@ faults:
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin $(OUT)/proxy
 	@tools/test --faults
+
+.PHONY: matrix
+matrix:
+	@tools/setup build spec pip
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 all examples engine-tests $(OUT)/kafka-admin
+	@tools/test --librdkafka $(LIBRDKAFKA)
 
 .PHONY: sanitize
 sanitize:
