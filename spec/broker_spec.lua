@@ -351,8 +351,8 @@ describe("an in-process broker", function()
       -- Without end, as a client waits for a follower: whom it asks, and what it got.
       local function follow()
         local log = os.tmpname()
-        local got = shell(library.outside .. ("timeout 1 kcat -C -b %s -t t -p 0 -o beginning -u -q -d fetch 2>%s")
-          :format(b:addresses(), log))
+        local got = shell(library.outside ..
+          ("timeout 1 kcat -C -b %s -t t -p 0 -o beginning -u -q -d fetch 2>%s"):format(b:addresses(), log))
         local asked = shell("cat " .. log):find("/2: Fetch topic t [0]", 1, true) ~= nil
         os.remove(log)
         return asked, got

@@ -102,8 +102,8 @@ static bool note_topic(kh_snapshot *snapshot, int index, const struct rd_kafka_m
                    : found->partition_cnt < 1 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
                                               : RD_KAFKA_RESP_ERR_NO_ERROR;
     topic->partition_count = topic->error == 0 ? found->partition_cnt : 0;
-    /* Counted one by one: when memory is lacking halfway, the next try adds none of them twice, which
-     * ListOffsets would refuse. */
+    /* Counted one by one: when memory is lacking halfway, the next try adds none of them twice,
+     * which ListOffsets would refuse. */
     for (; topic->known_count < topic->partition_count; topic->known_count++)
         if (!kh_snapshot_add(snapshot, index, topic->known_count))
             return fail_memory(snapshot);

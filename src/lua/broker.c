@@ -304,8 +304,8 @@ static bool configure(rd_kafka_conf_t *conf, int broker_count, kh_error *error)
     return true;
 }
 
-/* What the mock cluster of 2.0.2 speaks. Newer ones speak newer versions too, whose answers name the
- * leader of a partition; where it has none they crash. */
+/* What the mock cluster of 2.0.2 speaks. Newer ones speak newer versions too, whose answers name
+ * the leader of a partition; where it has none they crash. */
 static bool limit_versions(broker *self, kh_error *error)
 {
     enum { PRODUCE = 0, FETCH = 1 };
