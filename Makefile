@@ -13,6 +13,8 @@
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
 #   make faults          brokers killed, stopped, moved; networks cut
 #   make chaos           the same at random under a steady writer; KH_CHAOS_SECONDS=180, KH_CHAOS_SEED
+#   make matrix          what librdkafka has a part in, with newer ones than Debian's 2.0.2, which
+#                        `make test` runs with; LIBRDKAFKA="2.10.1 2.11.1" for others
 #   make bench           the module beside a plain C loop on librdkafka, on a real Kafka
 #   make soak            memory while a topic is tailed live: SECONDS=1200, MESSAGES, FORM, LUA
 #   make valgrind        the tests of the engine and most embedded ones under valgrind
@@ -26,6 +28,8 @@ PKG_CONFIG ?= pkg-config
 CLANG_FORMAT ?= clang-format
 LUACHECK ?= luacheck
 PREFIX ?= /usr/local
+# For `make matrix`: the last one is the newest of November 2026. tools/librdkafka fetches them.
+LIBRDKAFKA ?= 2.5.3 2.12.1 2.16.0
 
 OUT = build
 LUA_VERSION = 5.4
@@ -154,6 +158,13 @@ chaos:
 	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin $(OUT)/proxy
 	@KH_CHAOS_SECONDS=$(KH_CHAOS_SECONDS) KH_TEST_LIMIT_S=$$(($(KH_CHAOS_SECONDS) + 400)) \
 		tools/test --chaos
+
+.PHONY: matrix
+matrix:
+	@tools/setup build spec pip
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 all examples engine-tests $(OUT)/kafka-admin
+	@tools/test --librdkafka $(LIBRDKAFKA)
 
 .PHONY: sanitize
 sanitize:

@@ -1,5 +1,6 @@
 -- kafka_history.broker. What it stores is read back by kcat, a program that knows nothing of it.
 local broker = require "kafka_history.broker"
+local library = require "support.library"
 local producer = require "kafka_history.producer"
 
 local is_luajit = rawget(_G, "jit") ~= nil
@@ -12,13 +13,17 @@ local function shell(command)
   return output
 end
 
+local function kcat(arguments)
+  return shell(library.outside .. "kcat " .. arguments)
+end
+
 local function now()
   return tonumber(shell("date +%s.%N"))
 end
 
 -- All messages of a partition as kcat reads them; a length of -1 is null.
 local function read(addresses, topic, partition, options)
-  local bytes = shell(("kcat -C -b %s -t %s -p %d -o beginning -e -q -X fetch.wait.max.ms=10 %s -f "
+  local bytes = kcat(("-C -b %s -t %s -p %d -o beginning -e -q -X fetch.wait.max.ms=10 %s -f "
     .. "'%%o %%T %%K %%S %%h\\n%%k%%s\\n'"):format(addresses, topic, partition, options or ""))
   local messages, at = {}, 1
   while at <= #bytes do
@@ -43,7 +48,7 @@ end
 
 local function watermarks(addresses, topic, partition)
   local function ask(what)
-    local answer = shell(("kcat -Q -b %s -t %s:%d:%d"):format(addresses, topic, partition, what))
+    local answer = kcat(("-Q -b %s -t %s:%d:%d"):format(addresses, topic, partition, what))
     return tonumber(answer:match("offset (%d+)"))
   end
   return ask(-2), ask(-1)
@@ -138,7 +143,8 @@ describe("an in-process broker", function()
         lines[i] = "key" .. i .. ":v"
       end
       assert(b:produce("ours", messages))
-      local pipe = assert(io.popen("kcat -P -b " .. b:addresses() .. " -t theirs -K : ", "w"))
+      local pipe = assert(io.popen(library.outside .. "kcat -K : -P -t theirs -b "
+        .. b:addresses(), "w"))
       pipe:write(table.concat(lines, "\n"), "\n")
       pipe:close()
       for partition = 0, 4 do
@@ -262,7 +268,7 @@ describe("an in-process broker", function()
   describe("has faults:", function()
     local function leaders(b)
       local found = {}
-      local listing = shell("kcat -L -b " .. b:addresses() .. " -t t")
+      local listing = kcat("-L -b " .. b:addresses() .. " -t t")
       for partition, leader in listing:gmatch("partition (%d+), leader (%-?%d+)") do
         found[tonumber(partition) + 1] = tonumber(leader)
       end
@@ -300,7 +306,7 @@ describe("an in-process broker", function()
       local _, err, code = b:produce("t", "lost", { timeout = 0.5 })
       assert.equal("_MSG_TIMED_OUT", code)
       assert.matches("librdkafka says: ", err)
-      assert.equal("", shell("kcat -L -m 1 -b " .. b:addresses() .. " 2>/dev/null"))
+      assert.equal("", kcat("-L -m 1 -b " .. b:addresses() .. " 2>/dev/null"))
       assert.is_true(b:up(1))
       assert.equal(1, b:produce("t", "more"))
       assert.equal(2, #read(b:addresses(), "t", 0))
@@ -333,7 +339,7 @@ describe("an in-process broker", function()
     it("a topic's metadata reports an error, until it does not", function()
       local b = new { topics = { t = 1 } }
       assert.is_true(b:topic_error("t", "TOPIC_AUTHORIZATION_FAILED"))
-      assert.matches("authorization failed", shell("kcat -L -b " .. b:addresses() .. " -t t 2>/dev/null"))
+      assert.matches("authorization failed", kcat("-L -b " .. b:addresses() .. " -t t 2>/dev/null"))
       assert.is_true(b:topic_error("t", nil))
       assert.same({ 1 }, leaders(b))
     end)
@@ -345,8 +351,8 @@ describe("an in-process broker", function()
       -- Without end, as a client waits for a follower: whom it asks, and what it got.
       local function follow()
         local log = os.tmpname()
-        local got = shell(("timeout 1 kcat -C -b %s -t t -p 0 -o beginning -u -q -d fetch 2>%s")
-          :format(b:addresses(), log))
+        local got = shell(library.outside ..
+          ("timeout 1 kcat -C -b %s -t t -p 0 -o beginning -u -q -d fetch 2>%s"):format(b:addresses(), log))
         local asked = shell("cat " .. log):find("/2: Fetch topic t [0]", 1, true) ~= nil
         os.remove(log)
         return asked, got

@@ -1,5 +1,6 @@
 -- kafka_history.producer, against the in-process broker; kcat reads what it sent.
 local broker = require "kafka_history.broker"
+local library = require "support.library"
 local producer = require "kafka_history.producer"
 
 local function shell(command)
@@ -9,13 +10,17 @@ local function shell(command)
   return output
 end
 
+local function kcat(arguments)
+  return shell(library.outside .. "kcat " .. arguments)
+end
+
 local function now()
   return tonumber(shell("date +%s.%N"))
 end
 
 -- One line a message, in a partition's order.
 local function read(addresses, topic, format)
-  return shell(("kcat -C -b %s -t %s -o beginning -e -q -X fetch.wait.max.ms=10 -f '%s\\n'")
+  return kcat(("-C -b %s -t %s -o beginning -e -q -X fetch.wait.max.ms=10 -f '%s\\n'")
     :format(addresses, topic, format or "%K:%k %S:%s"))
 end
 
@@ -79,7 +84,7 @@ describe("a producer", function()
       new { options = { ["max.in.flight.requests.per.connection"] = 1, ["batch.num.messages"] = 1 } }
       assert(p:send("t", "first"))
       assert(p:flush())
-      b:error("Produce", { "MSG_SIZE_TOO_LARGE", "INVALID_MSG" })
+      b:error("Produce", { "MSG_SIZE_TOO_LARGE", "INVALID_REQUIRED_ACKS" })
       for i = 1, 3 do assert(p:send("t", tostring(i))) end
       local ok, err, code = p:flush()
       assert.is_nil(ok)

@@ -5,6 +5,7 @@ local child = require "support.child"
 local cluster = require "support.cluster"
 local history = require "kafka_history"
 local kafka = require "support.kafka"
+local library = require "support.library"
 local system = require "system"
 local watchdog = require "support.watchdog"
 
@@ -14,8 +15,7 @@ local missing_topic_s = 10
 
 -- Before 2.6.1 librdkafka answers SCRAM with a nonce that Kafka 4 refuses (librdkafka #4895).
 local function has_exact_scram()
-  local major, minor, patch = history.librdkafka_version():match "^(%d+)%.(%d+)%.(%d+)"
-  return (major * 1000 + minor) * 1000 + patch >= 2006001
+  return library.is_at_least(2, 6, 1)
 end
 
 local function slurp(name)

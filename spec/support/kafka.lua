@@ -7,6 +7,8 @@
 --
 -- Whatever goes wrong is raised as an error with the command and what it said: a spec cannot go on.
 
+local library = require "support.library"
+
 local kafka = {}
 
 local script = "tools/kafka/kafka"
@@ -37,8 +39,8 @@ local function run(arguments, input)
     file:close()
   end
   local line = command_line(arguments)
-  local pipe = assert(io.popen(("{ %s; } <%s 2>%s; echo \"=$?\""):format(
-    line, quote(input_name), quote(errors_name))))
+  local pipe = assert(io.popen(("{ %s%s; } <%s 2>%s; echo \"=$?\""):format(
+    library.outside, line, quote(input_name), quote(errors_name))))
   local output, status = pipe:read("*a"):match("^(.*)=(%d+)\n$")
   pipe:close()
   local errors_file = assert(io.open(errors_name))

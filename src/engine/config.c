@@ -593,6 +593,7 @@ static bool fill_conf(const kh_config *config, rd_kafka_conf_t *conf, kh_handle_
 {
     static const struct option backoff = {"fetch.queue.backoff.ms", "10"};
     static const struct option uncommitted = {"isolation.level", "read_uncommitted"};
+    static const struct option quiet = {"enable.metrics.push", "false"};
 
     if (!set_all(conf, purpose, defaults, LENGTH(defaults), error) ||
         (kh_library_has_property(backoff.property) &&
@@ -601,8 +602,9 @@ static bool fill_conf(const kh_config *config, rd_kafka_conf_t *conf, kh_handle_
         !set_all(conf, purpose, engine_owned, LENGTH(engine_owned), error))
         return false;
     if (purpose == KH_HANDLE_QUESTION &&
-        !set_property(conf, uncommitted.property, uncommitted.value, error))
-        return false;
+        (!set_property(conf, uncommitted.property, uncommitted.value, error) ||
+         (kh_library_has_property(quiet.property) && !set_all(conf, purpose, &quiet, 1, error))))
+        return false; /* metrics would keep it open for up to a second longer */
     return set_keys(config, conf, error);
 }
 

@@ -68,6 +68,11 @@ bool kh_library_must_drain_partitions(void)
     return version() < 0x020100;
 }
 
+bool kh_library_finds_new_leaders(void)
+{
+    return version() >= 0x020a00;
+}
+
 bool kh_library_has_property(const char *name)
 {
     char value[512];

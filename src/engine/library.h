@@ -24,6 +24,10 @@ bool kh_library_scram_is_exact(void);
  * partitions' own queues are emptied first? */
 bool kh_library_must_drain_partitions(void);
 
+/* Does a handle that has seen its topic deleted find the leaders of one made anew, to ask them for
+ * offsets? With 2.5.3 and 2.8.2 each question timed out, for ever; with 2.10.1 none did. */
+bool kh_library_finds_new_leaders(void);
+
 /* RD_KAFKA_RESP_ERR__LOG_TRUNCATION of 2.1 and newer: a leader's epoch shows that the log was cut.
  */
 enum { KH_LOG_TRUNCATION = -139 };

@@ -9,6 +9,8 @@
 
 /* No blocking call takes longer, so that closing never waits for one. */
 #define SLICE_MS 1000
+/* How soon a wait for answers notices that it is cancelled: closing waits for that. */
+#define CANCEL_MS 50
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS 2000
 #define MISSING_TOPIC_MS 10000
@@ -100,11 +102,11 @@ static bool note_topic(kh_snapshot *snapshot, int index, const struct rd_kafka_m
                    : found->partition_cnt < 1 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
                                               : RD_KAFKA_RESP_ERR_NO_ERROR;
     topic->partition_count = topic->error == 0 ? found->partition_cnt : 0;
-    for (int32_t number = topic->known_count; number < topic->partition_count; number++)
-        if (!kh_snapshot_add(snapshot, index, number))
+    /* Counted one by one: when memory is lacking halfway, the next try adds none of them twice,
+     * which ListOffsets would refuse. */
+    for (; topic->known_count < topic->partition_count; topic->known_count++)
+        if (!kh_snapshot_add(snapshot, index, topic->known_count))
             return fail_memory(snapshot);
-    if (topic->partition_count > topic->known_count)
-        topic->known_count = topic->partition_count;
     for (int i = 0; i < snapshot->partition_count; i++)
         if (snapshot->partitions[i].topic == index)
             snapshot->partitions[i].error =
@@ -232,7 +234,7 @@ static void note_id(void *opaque, const char *name, const char *id)
 }
 
 /* One more question beside those for offsets; its opaque is the snapshot. */
-static int ask_ids(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_queue_t *queue)
+static int ask_ids(kh_snapshot *snapshot, rd_kafka_t *rk, rd_kafka_queue_t *queue)
 {
     const char **names;
 
@@ -243,7 +245,7 @@ static int ask_ids(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_queue_
         return 0;
     for (int i = 0; i < snapshot->topic_count; i++)
         names[i] = snapshot->topics[i].name;
-    kh_library_describe_topics(asker->rk, names, (size_t)snapshot->topic_count, snapshot,
+    kh_library_describe_topics(rk, names, (size_t)snapshot->topic_count, snapshot,
                                REQUEST_TIMEOUT_MS, queue);
     free(names);
     return 1;
@@ -278,7 +280,7 @@ static void await_answers(kh_snapshot *snapshot, rd_kafka_queue_t *queue, kh_hel
 
     while ((offsets > 0 || (ids > 0 && kh_clock_ms() < ids_until_ms)) && kh_clock_ms() < until_ms &&
            !kh_helper_is_cancelled(helper)) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CANCEL_MS);
 
         if (event == NULL)
             continue;
@@ -292,19 +294,19 @@ static void await_answers(kh_snapshot *snapshot, rd_kafka_queue_t *queue, kh_hel
         note_failure(snapshot, RD_KAFKA_RESP_ERR__TIMED_OUT);
 }
 
-/* All questions at once. */
-static void ask_with_list_offsets(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
+/* All questions at once; those for offsets if there is a partition to ask about. */
+static void ask_with_list_offsets(kh_snapshot *snapshot, rd_kafka_t *rk, kh_helper *helper)
 {
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(asker->rk);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     rd_kafka_topic_partition_list_t *list = list_askable(snapshot, 0);
     kh_offset_question questions[KH_OFFSET_QUESTIONS];
     int count = list->cnt > 0 ? list_questions(snapshot, questions) : 0;
 
     for (int i = 0; i < count; i++)
-        kh_library_list_offsets(asker->rk, list,
+        kh_library_list_offsets(rk, list,
                                 kh_library_offset_spec(questions[i], snapshot->timestamp_ms),
                                 &questions[i], REQUEST_TIMEOUT_MS, queue);
-    await_answers(snapshot, queue, helper, count, ask_ids(snapshot, asker, queue));
+    await_answers(snapshot, queue, helper, count, ask_ids(snapshot, rk, queue));
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_queue_destroy(queue);
 }
@@ -329,8 +331,8 @@ static void ask_for_times(kh_snapshot *snapshot, rd_kafka_t *rk, kh_offset_quest
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* The handle that asks as read_uncommitted, below librdkafka 2.3. Its errors are those of the
- * consumer's handle, which reports them. */
+/* The handle that asks as read_uncommitted below librdkafka 2.3, and below 2.10 the one that knows
+ * where the leaders are. Its errors are those of the consumer's handle, which reports them. */
 static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error)
 {
     char reason[512];
@@ -380,24 +382,38 @@ static bool has_askable(const kh_snapshot *snapshot)
     return false;
 }
 
+/* The handle to ask for offsets with: the consumer's where it will do, else one that is opened for
+ * it. NULL: it cannot be, with the snapshot's error filled in. */
+static rd_kafka_t *choose_handle(kh_snapshot *snapshot, const kh_asker *asker,
+                                 rd_kafka_t **question_handle)
+{
+    if (kh_library_has_list_offsets() && kh_library_finds_new_leaders())
+        return asker->rk;
+    if (*question_handle != NULL)
+        refresh_leaders(*question_handle);
+    else
+        *question_handle = open_question_handle(asker, &snapshot->error);
+    return *question_handle;
+}
+
 /* Asks about every partition that metadata has no error for. */
 static void ask_once(kh_snapshot *snapshot, const kh_asker *asker, rd_kafka_t **question_handle,
                      kh_helper *helper)
 {
-    bool has_list_offsets = kh_library_has_list_offsets();
+    rd_kafka_t *rk = asker->rk;
 
     snapshot->failed = false;
     if (!ask_metadata(snapshot, asker) || kh_helper_is_cancelled(helper))
         return;
-    if (has_list_offsets)
-        ask_with_list_offsets(snapshot, asker, helper);
-    else if (*question_handle != NULL)
-        refresh_leaders(*question_handle);
-    else if (has_askable(snapshot))
-        *question_handle = open_question_handle(asker, &snapshot->error);
-    if (*question_handle != NULL)
-        ask_with_handles(snapshot, asker, *question_handle, helper);
-    snapshot->failed = !has_list_offsets && has_askable(snapshot) && *question_handle == NULL;
+    if (has_askable(snapshot))
+        rk = choose_handle(snapshot, asker, question_handle);
+    snapshot->failed = rk == NULL;
+    if (rk == NULL)
+        return;
+    if (kh_library_has_list_offsets())
+        ask_with_list_offsets(snapshot, rk, helper);
+    else
+        ask_with_handles(snapshot, asker, rk, helper);
     if (!snapshot->wants_stable)
         for (int i = 0; i < snapshot->partition_count; i++)
             snapshot->partitions[i].stable = snapshot->partitions[i].end;

@@ -6,8 +6,8 @@
  * plain value that the caller owns and frees; it goes to the helper and comes back with the answer.
  *
  * The end is the high watermark, whatever isolation.level the consumer reads with: a transaction
- * that was open at the start was there at the start. librdkafka from 2.3 asks both with one handle;
- * below, a handle of its own is opened for the question and closed after it.
+ * that was open at the start was there at the start. librdkafka from 2.10 asks both with the
+ * consumer's handle; below, one is opened for the question and closed after it.
  */
 #ifndef KH_SNAPSHOT_H
 #define KH_SNAPSHOT_H

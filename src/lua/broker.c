@@ -310,6 +310,21 @@ static bool configure(rd_kafka_conf_t *conf, int broker_count, kh_error *error)
     return true;
 }
 
+/* What the mock cluster of 2.0.2 speaks. Newer ones speak newer versions too, whose answers name
+ * the leader of a partition; where it has none they crash. */
+static bool limit_versions(broker *self, kh_error *error)
+{
+    enum { PRODUCE = 0, FETCH = 1 };
+    rd_kafka_resp_err_t code = rd_kafka_mock_set_apiversion(self->cluster, PRODUCE, 3, 7);
+
+    if (!code)
+        code = rd_kafka_mock_set_apiversion(self->cluster, FETCH, 4, 11);
+    if (code)
+        kh_error_set_kafka(error, code, "this librdkafka cannot run an in-process broker: %s",
+                           rd_kafka_err2str(code));
+    return !code;
+}
+
 static bool start_cluster(broker *self, kh_error *error)
 {
     rd_kafka_conf_t *conf;
@@ -322,9 +337,10 @@ static bool start_cluster(broker *self, kh_error *error)
         return false;
     }
     self->client = kh_client_open(conf, true, error);
-    if (self->client)
-        self->cluster = rd_kafka_handle_mock_cluster(self->client->rk);
-    return self->client != NULL;
+    if (!self->client)
+        return false;
+    self->cluster = rd_kafka_handle_mock_cluster(self->client->rk);
+    return limit_versions(self, error);
 }
 
 /* After each command to the mock cluster. Its thread empties the pipe that wakes it after it has
@@ -407,9 +423,7 @@ static int broker_new(lua_State *L)
     check_keys(L, 1);
     read_broker_count(L, self, 1);
     read_topics(L, self, 1);
-    if (!start_cluster(self, &error))
-        return kh_push_error(L, &error);
-    if (!create_topics(self, &error)) {
+    if (!start_cluster(self, &error) || !create_topics(self, &error)) {
         shut(self, CLOSE_TIMEOUT_MS);
         return kh_push_error(L, &error);
     }
