@@ -547,6 +547,9 @@ static const struct option defaults[] = {
     {"fetch.max.bytes", "8388608"},
     {"queued.min.messages", "20000"},
     {"queued.max.messages.kbytes", "32768"},
+    /* Half of it, 50 ms by default, is also the pause between the first two looks for a broker to
+     * connect to; newer librdkafkas mostly find none at the first, as the threads only begin. */
+    {"reconnect.backoff.ms", "22"},
     {"reconnect.backoff.max.ms", "2000"},
     {"topic.metadata.refresh.interval.ms", "30000"},
     /* Without a group this only bounds how long closing may wait for a coordinator. */

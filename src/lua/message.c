@@ -9,6 +9,7 @@
 /* `bytes` holds, one behind the other: topic, key, value, and each header as the lengths of its
  * name and value (ABSENT: null) followed by both. */
 struct message {
+    const char *kind; /* &message_kind */
     int64_t offset;
     int64_t timestamp;
     int32_t partition;
@@ -23,6 +24,10 @@ struct message {
 };
 
 #define ABSENT SIZE_MAX
+
+/* Its address tells a message from other userdata sooner than a metatable does: every field that a
+ * handler looks at asks for that. */
+static const char message_kind = 0;
 
 const char *const kh_field_names[KH_FIELDS + 1] = {
     "topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers", NULL};
@@ -104,6 +109,7 @@ void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metata
     if (headers != NULL)
         size += measure_headers(headers, &header_count);
     copy = kh_new_block(L, sizeof *copy + size);
+    copy->kind = &message_kind;
     copy->offset = message->offset;
     copy->timestamp = rd_kafka_message_timestamp(message, &copy->timestamp_type);
     copy->partition = message->partition;
@@ -210,7 +216,11 @@ void kh_push_field(lua_State *L, const rd_kafka_message_t *message, kh_field fie
 
 static const struct message *check(lua_State *L)
 {
-    return luaL_checkudata(L, 1, KH_MESSAGE_CLASS);
+    const struct message *message = lua_touserdata(L, 1);
+
+    if (message != NULL && lua_rawlen(L, 1) >= sizeof *message && message->kind == &message_kind)
+        return message;
+    return luaL_checkudata(L, 1, KH_MESSAGE_CLASS); /* which says what is wrong */
 }
 
 static const char *key_bytes(const struct message *message)
@@ -307,26 +317,23 @@ static int field_named(const char *name, size_t length)
     return memcmp(name, kh_field_names[field], length) == 0 ? (int)field : -1;
 }
 
-/* Upvalues: the class' metatable and its methods. */
+/* Upvalue: the methods. */
 static int message_index(lua_State *L)
 {
-    const char *name;
-    size_t length;
-    int field;
+    const struct message *message = check(L);
 
-    lua_settop(L, 2);
-    if (!lua_getmetatable(L, 1) || !lua_rawequal(L, 3, lua_upvalueindex(1)))
-        return luaL_argerror(L, 1, "a " KH_MESSAGE_CLASS " expected");
     if (lua_type(L, 2) == LUA_TSTRING) {
-        name = lua_tolstring(L, 2, &length);
-        field = field_named(name, length);
+        size_t length;
+        const char *name = lua_tolstring(L, 2, &length);
+        int field = field_named(name, length);
+
         if (field >= 0) {
-            push_field(L, lua_touserdata(L, 1), (kh_field)field);
+            push_field(L, message, (kh_field)field);
             return 1;
         }
     }
-    lua_pushvalue(L, 2);
-    lua_rawget(L, lua_upvalueindex(2));
+    lua_settop(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
     return 1;
 }
 
@@ -434,9 +441,8 @@ int kh_open_message(lua_State *L)
 {
     kh_new_class(L, KH_MESSAGE_CLASS, methods, metamethods);
     lua_getfield(L, -1, "__index");
-    lua_pushvalue(L, -2);
-    lua_pushvalue(L, -2);
-    lua_pushcclosure(L, message_index, 2);
+    lua_pushvalue(L, -1);
+    lua_pushcclosure(L, message_index, 1);
     lua_setfield(L, -3, "__index");
     lua_remove(L, -2);
     return 1;
