@@ -9,7 +9,6 @@
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include "clock.h"
 #include "consumer.h"
-#include "library.h"
 #include "tap.h"
 
 #include <dlfcn.h>
@@ -176,15 +175,6 @@ static bool set_option(kh_config *config, const char *property, double value, kh
     return kh_config_set_option(config, property, &given, error);
 }
 
-/* From 2.5 on, the end of a client may wait a second for its metrics to go out. */
-static bool keep_metrics(kh_config *config, kh_error *error)
-{
-    const kh_value given = {.type = KH_VALUE_BOOLEAN, .boolean = false};
-
-    return !kh_library_has_property("enable.metrics.push") ||
-           kh_config_set_option(config, "enable.metrics.push", &given, error);
-}
-
 /* Each way of keeping something that the configuration has. */
 static bool fill_config(kh_config *config, const struct cluster *cluster, kh_error *error)
 {
@@ -199,8 +189,7 @@ static bool fill_config(kh_config *config, const struct cluster *cluster, kh_err
            set_option(config, "fetch.wait.max.ms", 10, error) &&
            set_option(config, "topic.metadata.refresh.interval.ms", 20, error) &&
            kh_config_set_start_offset(config, "t", 0, 0, error) &&
-           kh_config_set_start_offset(config, "t", 1, 0, error) && keep_metrics(config, error) &&
-           kh_config_finish(config, error);
+           kh_config_set_start_offset(config, "t", 1, 0, error) && kh_config_finish(config, error);
 }
 
 static kh_consumer *open_consumer(const struct cluster *cluster, struct run *run)

@@ -3,7 +3,7 @@
 
 local MESSAGES = 4
 
-local kept, seen, quick
+local kept, seen
 
 local functions = {}
 
@@ -14,7 +14,6 @@ function functions.prepare(_, loaded)
     require "kafka_history"
     require "kafka_history.broker"
     require "kafka_history.producer"
-    quick = require "support.library".quick
   end
 end
 
@@ -40,7 +39,7 @@ end
 local function open(addresses)
   return assert(require "kafka_history".new {
     addresses = { addresses }, topics = "t", client_id = "memory", version = "2.8.0",
-    options = quick, start = { t = { [0] = 0 } },
+    options = { ["fetch.wait.max.ms"] = 10 }, start = { t = { [0] = 0 } },
     on_event = function(event) return event.text .. event.name end,
     on_log = function(line) return line.text end,
   })

@@ -13,11 +13,6 @@ function library.is_at_least(major, minor, patch)
   return number(history.librdkafka_version():match "^(%d+)%.(%d+)%.(%d+)") >= number(major, minor, patch)
 end
 
--- Waits for nobody: a broker answers a fetch that finds nothing only after fetch.wait.max.ms, and from
--- 2.5 on the end of a client may wait a second for its metrics to go out.
-library.quick = { ["fetch.wait.max.ms"] = 10 }
-if library.is_at_least(2, 5, 0) then library.quick["enable.metrics.push"] = false end
-
 -- For a shell, before kcat and kafka-admin: where the module is tried with another librdkafka, they go on
 -- with the system's. What they do and show is not in question.
 library.outside = os.getenv "KH_LIBRDKAFKA" and "unset LD_LIBRARY_PATH; " or ""

@@ -3,7 +3,6 @@
 
 local broker = require "kafka_history.broker"
 local history = require "kafka_history"
-local library = require "support.library"
 local system = require "system"
 
 local reading = {}
@@ -31,9 +30,12 @@ function reading.broker(topics, brokers)
   return (assert(keep(broker.new { topics = topics, brokers = brokers })))
 end
 
+-- Waits for nobody: the broker answers a fetch that finds nothing only after this time.
+local quick = { ["fetch.wait.max.ms"] = 10 }
+
 -- A configuration for the broker's topics; `more` has further keys.
 function reading.config(of, topics, more)
-  local config = { addresses = of:addresses(), topics = topics, options = library.quick }
+  local config = { addresses = of:addresses(), topics = topics, options = quick }
   for key, value in pairs(more or {}) do config[key] = value end
   return config
 end

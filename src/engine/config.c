@@ -557,18 +557,26 @@ static const struct option defaults[] = {
     {"group.id", "kafka-history.standalone"},
 };
 
+/* The same, where librdkafka has the property. */
+static const struct option newer_defaults[] = {
+    {"fetch.queue.backoff.ms", "10"}, /* 2.2; how older ones are woken: must_poke */
+    /* 2.5; the end of a client may wait a second for its metrics to go out. */
+    {"enable.metrics.push", "false"},
+};
+
 static const struct option engine_owned[] = {
     {"enable.partition.eof", "true"},      {"enable.auto.offset.store", "false"},
     {"enable.auto.commit", "false"},       {"auto.offset.reset", "error"},
     {"allow.auto.create.topics", "false"}, {"log.queue", "true"},
 };
 
-/* Without a group id a handle looks for no coordinator. */
+/* Without a group id a handle looks for no coordinator; one for questions is soon closed. */
 static bool belongs(kh_handle_purpose purpose, const char *property)
 {
     return purpose == KH_HANDLE_CONSUMER ||
            (strncmp(property, "group.", 6) != 0 && strcmp(property, "session.timeout.ms") != 0 &&
             strcmp(property, "isolation.level") != 0 &&
+            strcmp(property, "enable.metrics.push") != 0 &&
             strcmp(property, "statistics.interval.ms") != 0);
 }
 
@@ -578,6 +586,15 @@ static bool set_all(rd_kafka_conf_t *conf, kh_handle_purpose purpose, const stru
     for (size_t i = 0; i < count; i++)
         if (belongs(purpose, options[i].property) &&
             !set_property(conf, options[i].property, options[i].value, error))
+            return false;
+    return true;
+}
+
+static bool set_newer_defaults(rd_kafka_conf_t *conf, kh_error *error)
+{
+    for (size_t i = 0; i < LENGTH(newer_defaults); i++)
+        if (kh_library_has_property(newer_defaults[i].property) &&
+            !set_property(conf, newer_defaults[i].property, newer_defaults[i].value, error))
             return false;
     return true;
 }
@@ -594,21 +611,13 @@ static bool set_keys(const kh_config *config, rd_kafka_conf_t *conf, kh_error *e
 static bool fill_conf(const kh_config *config, rd_kafka_conf_t *conf, kh_handle_purpose purpose,
                       kh_error *error)
 {
-    static const struct option backoff = {"fetch.queue.backoff.ms", "10"};
-    static const struct option uncommitted = {"isolation.level", "read_uncommitted"};
-    static const struct option quiet = {"enable.metrics.push", "false"};
-
-    if (!set_all(conf, purpose, defaults, LENGTH(defaults), error) ||
-        (kh_library_has_property(backoff.property) &&
-         !set_all(conf, purpose, &backoff, 1, error)) ||
-        !set_all(conf, purpose, config->options, config->option_count, error) ||
-        !set_all(conf, purpose, engine_owned, LENGTH(engine_owned), error))
-        return false;
-    if (purpose == KH_HANDLE_QUESTION &&
-        (!set_property(conf, uncommitted.property, uncommitted.value, error) ||
-         (kh_library_has_property(quiet.property) && !set_all(conf, purpose, &quiet, 1, error))))
-        return false; /* metrics would keep it open for up to a second longer */
-    return set_keys(config, conf, error);
+    return set_all(conf, purpose, defaults, LENGTH(defaults), error) &&
+           set_newer_defaults(conf, error) &&
+           set_all(conf, purpose, config->options, config->option_count, error) &&
+           set_all(conf, purpose, engine_owned, LENGTH(engine_owned), error) &&
+           (purpose == KH_HANDLE_CONSUMER ||
+            set_property(conf, "isolation.level", "read_uncommitted", error)) &&
+           set_keys(config, conf, error);
 }
 
 rd_kafka_conf_t *kh_config_make_conf(const kh_config *config, kh_handle_purpose purpose,

@@ -18,7 +18,9 @@
 #include "clock.h"
 #include "handles.h"
 #include "library.h"
+#include "places.h"
 #include "snapshot.h"
+#include "start.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,32 +38,12 @@
 #define REFRESH_SOON_MS 1000
 #define REFUSED_AGAIN_MS 3000
 
-struct place { /* a partition of a topic */
-    int topic;
-    int32_t partition;
-    int64_t next; /* offsets below were handed out, or lie before the start */
-    int64_t eof;  /* the end, or the T, that the reader last stood at; -1: none */
-    bool parked;  /* read to T, and nothing beyond is wanted yet */
-    bool gone;    /* its topic was deleted, and that was reported */
-    bool ask;     /* its end is to be asked for */
-    bool refused; /* the broker does not allow it to be read, and nothing came since */
-};
-
-struct topic {
-    const char *name;
-    char id[32];                 /* "": unknown */
-    const rd_kafka_topic_t *rkt; /* as its messages name it; NULL: none came yet */
-    int *places;                 /* by partition */
-    int place_count;
-};
-
 enum phase { PHASE_NEW, PHASE_STARTING, PHASE_READING };
 
 enum job_kind { JOB_START, JOB_ASK };
 
 struct job {
     enum job_kind kind;
-    bool abandoned; /* the start failed meanwhile: nobody wants its answer */
     kh_asker asker;
     kh_snapshot snapshot;
 };
@@ -84,9 +66,7 @@ struct kh_consumer {
     bool is_hopeless;     /* and by every later one */
     bool has_failed;      /* told; not read on since */
 
-    struct topic *topics;
-    struct place *places;
-    int place_count;
+    kh_places places;
     int parked_count;
     int ask_count;
     int refused_count;
@@ -99,10 +79,6 @@ struct kh_consumer {
     rd_kafka_message_t **batch; /* handed out */
     int *batch_places;
     int batch_at, batch_count;
-
-    const rd_kafka_topic_t *last_rkt; /* messages come in runs of one partition */
-    int32_t last_partition;
-    int last_place;
 
     int64_t began_ms;        /* -1: reading has not begun */
     int64_t caught_up_ms;    /* -1: not yet */
@@ -130,15 +106,10 @@ static kh_report report_at(const kh_consumer *c, int index, const char *name)
 
     report.name = name;
     if (index >= 0) {
-        report.topic = c->topics[c->places[index].topic].name;
-        report.partition = c->places[index].partition;
+        report.topic = kh_places_topic(&c->places, index);
+        report.partition = c->places.all[index].partition;
     }
     return report;
-}
-
-static const char *topic_of(const kh_consumer *c, int index)
-{
-    return c->topics[c->places[index].topic].name;
 }
 
 static bool has_raw(const kh_consumer *c)
@@ -161,9 +132,16 @@ static void tell_failure(kh_consumer *c)
 
 static void want_answer(kh_consumer *c, int index)
 {
-    if (!c->places[index].ask)
+    if (!c->places.all[index].ask)
         c->ask_count++;
-    c->places[index].ask = true;
+    c->places.all[index].ask = true;
+}
+
+/* To ask for the topics' metadata. */
+static void refresh_soon(kh_consumer *c, int64_t now_ms)
+{
+    if (now_ms + REFRESH_SOON_MS < c->refresh_at_ms)
+        c->refresh_at_ms = now_ms + REFRESH_SOON_MS;
 }
 
 /* --- callbacks of librdkafka, from inside a pull ---------------------------------------------- */
@@ -241,12 +219,8 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
         return;
     }
     if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-        code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
-        int64_t soon_ms = kh_clock_ms() + REFRESH_SOON_MS;
-
-        if (soon_ms < c->refresh_at_ms)
-            c->refresh_at_ms = soon_ms;
-    }
+        code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        refresh_soon(c, kh_clock_ms());
     kh_reports_add_error(&c->reports, code, reason, NULL, -1, kh_clock_ms());
 }
 
@@ -284,8 +258,8 @@ static void report_failed_call(kh_consumer *c, int index, const char *what,
     char text[256];
 
     snprintf(text, sizeof text, "%s: %s", what, rd_kafka_err2str(code));
-    kh_reports_add_error(&c->reports, code, text, topic_of(c, index), c->places[index].partition,
-                         kh_clock_ms());
+    kh_reports_add_error(&c->reports, code, text, kh_places_topic(&c->places, index),
+                         c->places.all[index].partition, kh_clock_ms());
 }
 
 static void check_call(kh_consumer *c, int index, const char *what, rd_kafka_error_t *failed)
@@ -296,18 +270,9 @@ static void check_call(kh_consumer *c, int index, const char *what, rd_kafka_err
     rd_kafka_error_destroy(failed);
 }
 
-static rd_kafka_topic_partition_list_t *list_place(const kh_consumer *c, int index)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-
-    rd_kafka_topic_partition_list_add(list, topic_of(c, index), c->places[index].partition)
-        ->offset = c->places[index].next;
-    return list;
-}
-
 static void start_fetching(kh_consumer *c, int index)
 {
-    rd_kafka_topic_partition_list_t *list = list_place(c, index);
+    rd_kafka_topic_partition_list_t *list = kh_places_list(&c->places, index, 1);
 
     check_call(c, index, "cannot read the partition", rd_kafka_incremental_assign(c->rk, list));
     rd_kafka_topic_partition_list_destroy(list);
@@ -315,20 +280,18 @@ static void start_fetching(kh_consumer *c, int index)
 
 static void stop_fetching(kh_consumer *c, int index)
 {
-    rd_kafka_topic_partition_list_t *list = list_place(c, index);
+    rd_kafka_topic_partition_list_t *list = kh_places_list(&c->places, index, 1);
 
     check_call(c, index, "cannot leave the partition", rd_kafka_incremental_unassign(c->rk, list));
     rd_kafka_topic_partition_list_destroy(list);
 }
-
-static int place_of(kh_consumer *c, const rd_kafka_message_t *message);
 
 static void drop_raw(kh_consumer *c, int index)
 {
     for (int i = c->raw_at; i < c->raw_count; i++) {
         rd_kafka_message_t *message = c->raw[i];
 
-        if (message != NULL && message->rkt != NULL && place_of(c, message) == index) {
+        if (message != NULL && message->rkt != NULL && kh_places_of(&c->places, message) == index) {
             rd_kafka_message_destroy(message);
             c->raw[i] = NULL;
         }
@@ -339,7 +302,7 @@ static void drop_raw(kh_consumer *c, int index)
  * assigned anew. */
 static void read_from(kh_consumer *c, int index, int64_t offset)
 {
-    struct place *place = &c->places[index];
+    kh_place *place = &c->places.all[index];
 
     drop_raw(c, index);
     place->next = offset;
@@ -382,19 +345,19 @@ static void tell_gap(kh_consumer *c, const kh_action *action)
 static void describe_truncation(const kh_consumer *c, const kh_action *action, char *text,
                                 size_t size)
 {
-    int partition = (int)c->places[action->partition].partition;
+    int partition = (int)c->places.all[action->partition].partition;
 
     if (action->gone)
-        snprintf(text, size,
-                 "%s[%d]: the topic was deleted while it was being read (at offset %lld)",
-                 topic_of(c, action->partition), partition, (long long)action->offset);
+        snprintf(
+            text, size, "%s[%d]: the topic was deleted while it was being read (at offset %lld)",
+            kh_places_topic(&c->places, action->partition), partition, (long long)action->offset);
     else
         snprintf(
             text, size,
             "%s[%d]: this is not the log that was being read: it ends at %lld now, ended at "
             "%lld when reading began, and was read up to %lld. Records were lost, or the topic "
             "was deleted and made anew",
-            topic_of(c, action->partition), partition, (long long)action->end,
+            kh_places_topic(&c->places, action->partition), partition, (long long)action->end,
             (long long)action->target, (long long)action->offset);
 }
 
@@ -407,7 +370,7 @@ static void tell_truncation(kh_consumer *c, const kh_action *action)
     report.target = action->target;
     report.end = action->end;
     c->totals.truncated++;
-    c->places[action->partition].gone = action->gone;
+    c->places.all[action->partition].gone = action->gone;
     describe_truncation(c, action, text, sizeof text);
     kh_reports_add(&c->reports, &report, "%s", text);
     if (c->settings->continue_after_truncation)
@@ -439,7 +402,7 @@ static void tell_stall(kh_consumer *c, const kh_action *action)
 
 static void tell_partition_caught_up(kh_consumer *c, int index)
 {
-    struct place *place = &c->places[index];
+    kh_place *place = &c->places.all[index];
     kh_report report = report_at(c, index, "partition_caught_up");
 
     report.target = kh_catchup_get(c->catchup, index).target;
@@ -566,10 +529,10 @@ static struct job *make_question(kh_consumer *c)
     job->snapshot.wants_stable = !c->settings->reads_uncommitted;
     job->snapshot.waits_for_ids = true;
     for (int i = 0; i < job->snapshot.topic_count; i++)
-        job->snapshot.topics[i].known_count = c->topics[i].place_count;
-    for (int i = 0; i < c->place_count; i++)
-        if (c->places[i].ask &&
-            !kh_snapshot_add(&job->snapshot, c->places[i].topic, c->places[i].partition)) {
+        job->snapshot.topics[i].known_count = c->places.topics[i].place_count;
+    for (int i = 0; i < c->places.count; i++)
+        if (c->places.all[i].ask &&
+            !kh_snapshot_add(&job->snapshot, c->places.all[i].topic, c->places.all[i].partition)) {
             free_job(job);
             return NULL;
         }
@@ -592,51 +555,21 @@ static void ask_if_due(kh_consumer *c, int64_t now_ms)
         c->refresh_at_ms = c->retry_helper_ms;
         return;
     }
-    for (int i = 0; i < c->place_count && c->ask_count > 0; i++)
-        c->places[i].ask = false;
+    for (int i = 0; i < c->places.count && c->ask_count > 0; i++)
+        c->places.all[i].ask = false;
     c->ask_count = 0;
     c->refresh_at_ms = next_refresh(c, now_ms);
 }
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
-static bool grow_places(kh_consumer *c, struct topic *topic, int32_t count, int room)
-{
-    int *numbers = realloc(topic->places, (size_t)(count > 0 ? count : 1) * sizeof *numbers);
-    struct place *places;
-
-    if (numbers == NULL)
-        return false;
-    topic->places = numbers;
-    places = realloc(c->places, (size_t)room * sizeof *places);
-    if (places == NULL)
-        return false;
-    c->places = places;
-    return kh_catchup_reserve(c->catchup, room);
-}
-
 /* Makes room for the partitions below `count` of a topic; false: out of memory. */
-static bool add_places(kh_consumer *c, int topic_index, int32_t count)
+static bool add_places(kh_consumer *c, int topic, int32_t count)
 {
-    struct topic *topic = &c->topics[topic_index];
+    int known = c->places.topics[topic].place_count;
 
-    if (count <= topic->place_count)
-        return true;
-    if (!grow_places(c, topic, count, c->place_count + count - topic->place_count))
-        return false;
-    while (topic->place_count < count) {
-        c->places[c->place_count] =
-            (struct place){.topic = topic_index, .partition = topic->place_count, .eof = -1};
-        topic->places[topic->place_count++] = c->place_count++;
-    }
-    return true;
-}
-
-static int place_at(const kh_consumer *c, int topic, int32_t partition)
-{
-    if (partition < 0 || partition >= c->topics[topic].place_count)
-        return -1;
-    return c->topics[topic].places[partition];
+    return count <= known || (kh_catchup_reserve(c->catchup, c->places.count + count - known) &&
+                              kh_places_add(&c->places, topic, count));
 }
 
 static void tell_start_failure(kh_consumer *c, const kh_snapshot *snapshot)
@@ -654,20 +587,10 @@ static void tell_start_failure(kh_consumer *c, const kh_snapshot *snapshot)
     fail_start(c);
 }
 
-static rd_kafka_topic_partition_list_t *list_places(const kh_consumer *c)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(c->place_count);
-
-    for (int i = 0; i < c->place_count; i++)
-        rd_kafka_topic_partition_list_add(list, topic_of(c, i), c->places[i].partition)->offset =
-            c->places[i].next;
-    return list;
-}
-
 /* Absolute offsets: the first message comes in milliseconds, not after half a second. */
 static bool assign_all(kh_consumer *c)
 {
-    rd_kafka_topic_partition_list_t *list = list_places(c);
+    rd_kafka_topic_partition_list_t *list = kh_places_list(&c->places, 0, c->places.count);
     rd_kafka_resp_err_t failed = rd_kafka_assign(c->rk, list);
 
     rd_kafka_topic_partition_list_destroy(list);
@@ -683,14 +606,14 @@ static void tell_snapshot(kh_consumer *c)
     kh_report report = report_at(c, -1, "snapshot");
     int64_t offsets = 0;
 
-    for (int i = 0; i < c->place_count; i++) {
+    for (int i = 0; i < c->places.count; i++) {
         int64_t target = kh_catchup_get(c->catchup, i).target;
 
-        if (target > c->places[i].next)
-            offsets += target - c->places[i].next;
+        if (target > c->places.all[i].next)
+            offsets += target - c->places.all[i].next;
     }
     kh_reports_add(&c->reports, &report, "history: %lld offsets in %d partitions of %zu topics",
-                   (long long)offsets, c->place_count, c->settings->topic_count);
+                   (long long)offsets, c->places.count, c->settings->topic_count);
 }
 
 static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
@@ -698,82 +621,22 @@ static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
     for (int i = 0; i < snapshot->topic_count; i++) {
         if (!add_places(c, i, snapshot->topics[i].partition_count))
             return false;
-        snprintf(c->topics[i].id, sizeof c->topics[i].id, "%s", snapshot->topics[i].id);
+        snprintf(c->places.topics[i].id, sizeof c->places.topics[i].id, "%s",
+                 snapshot->topics[i].id);
     }
     return true;
-}
-
-static int64_t target_of(const kh_consumer *c, const kh_snapshot_partition *found)
-{
-    return c->settings->target_is_stable ? found->stable : found->end;
-}
-
-/* Where the partition is to be read from; false: outside its log, with the error filled in. */
-static bool choose_start(kh_consumer *c, const kh_snapshot_partition *found, int64_t *start)
-{
-    const kh_settings *settings = c->settings;
-    int64_t target = target_of(c, found);
-
-    *start = found->low;
-    switch (settings->start_kind) {
-    case KH_START_BEGINNING:
-        break;
-    case KH_START_END:
-        *start = target;
-        break;
-    case KH_START_TIMESTAMP:
-        *start = found->at_time >= 0 ? found->at_time : target;
-        break;
-    case KH_START_LAST:
-        if (target - settings->start_number > found->low)
-            *start = target - settings->start_number;
-        break;
-    case KH_START_OFFSETS:
-        for (size_t i = 0; i < settings->start_offset_count; i++) {
-            const kh_start_offset *given = &settings->start_offsets[i];
-
-            if (given->topic == found->topic && given->partition == found->partition)
-                *start = given->offset;
-        }
-        break;
-    }
-    if (*start >= found->low && (*start <= target || settings->start_kind != KH_START_OFFSETS))
-        return true;
-    kh_error_set(&c->error, "_OFFSET_OUT_OF_RANGE",
-                 "%s[%d]: start at offset %lld lies outside the log, which goes from %lld to %lld; "
-                 "was the topic made anew?",
-                 c->topics[found->topic].name, (int)found->partition, (long long)*start,
-                 (long long)found->low, (long long)target);
-    return false;
 }
 
 static bool assign_place(kh_consumer *c, const kh_snapshot_partition *found)
 {
-    int index = place_at(c, found->topic, found->partition);
+    int index = kh_places_at(&c->places, found->topic, found->partition);
+    int64_t target = c->settings->target_is_stable ? found->stable : found->end;
 
-    if (!choose_start(c, found, &c->places[index].next))
+    if (!kh_start_choose(c->settings, found, target, &c->places.all[index].next, &c->error))
         return false;
-    feed(c, &(kh_event){.type = KH_EVENT_SNAPSHOT,
-                        .partition = index,
-                        .low = found->low,
-                        .target = target_of(c, found)});
-    return true;
-}
-
-/* Offsets may be given for partitions that do not exist. */
-static bool check_start_offsets(kh_consumer *c)
-{
-    for (size_t i = 0; i < c->settings->start_offset_count; i++) {
-        const kh_start_offset *given = &c->settings->start_offsets[i];
-
-        if (given->partition < c->topics[given->topic].place_count)
-            continue;
-        kh_error_set(&c->error, "_UNKNOWN_PARTITION",
-                     "start: %s has %d partitions; there is no partition %d",
-                     c->topics[given->topic].name, c->topics[given->topic].place_count,
-                     (int)given->partition);
-        return false;
-    }
+    feed(c,
+         &(kh_event){
+             .type = KH_EVENT_SNAPSHOT, .partition = index, .low = found->low, .target = target});
     return true;
 }
 
@@ -790,21 +653,22 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
         fail_start(c);
         return;
     }
-    placed = check_start_offsets(c);
+    placed = kh_start_check(c->settings, snapshot, &c->error);
     for (int i = 0; i < snapshot->partition_count && placed; i++)
         placed = assign_place(c, &snapshot->partitions[i]);
     if (!placed || !assign_all(c)) {
         fail_start(c);
         return;
     }
-    for (int i = 0; i < c->place_count; i++)
-        kh_handles_keep_queue(c->handles, topic_of(c, i), c->places[i].partition);
+    for (int i = 0; i < c->places.count; i++)
+        kh_handles_keep_queue(c->handles, kh_places_topic(&c->places, i),
+                              c->places.all[i].partition);
     c->phase = PHASE_READING;
     /* The topics' ids are not waited for at the start: those that are missing are asked for now. */
     c->refresh_at_ms = kh_library_has_topic_ids() ? kh_clock_ms() : next_refresh(c, kh_clock_ms());
     tell_snapshot(c);
-    for (int i = 0; i < c->place_count; i++)
-        feed_offset(c, KH_EVENT_ASSIGN, i, c->places[i].next);
+    for (int i = 0; i < c->places.count; i++)
+        feed_offset(c, KH_EVENT_ASSIGN, i, c->places.all[i].next);
     feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
 }
 
@@ -816,15 +680,24 @@ static void add_partition(kh_consumer *c, const kh_snapshot_partition *found)
 
     if (!add_places(c, found->topic, found->partition + 1))
         return;
-    index = place_at(c, found->topic, found->partition);
-    c->places[index].next = found->low;
+    index = kh_places_at(&c->places, found->topic, found->partition);
+    c->places.all[index].next = found->low;
     feed_offset(c, KH_EVENT_ASSIGN, index, found->low);
     start_fetching(c, index);
-    kh_handles_keep_queue(c->handles, topic_of(c, index), found->partition);
+    kh_handles_keep_queue(c->handles, kh_places_topic(&c->places, index), found->partition);
     report = report_at(c, index, "partition_added");
     report.offset = found->low;
     kh_reports_add(&c->reports, &report, "%s[%d]: added; reading it from offset %lld", report.topic,
                    (int)report.partition, (long long)found->low);
+}
+
+/* In their order: one that has no leader yet is asked about again, with those behind it. */
+static void note_new_partition(kh_consumer *c, const kh_snapshot_partition *found, int64_t now_ms)
+{
+    if (found->error == 0 && found->partition == c->places.topics[found->topic].place_count)
+        add_partition(c, found);
+    else
+        refresh_soon(c, now_ms);
 }
 
 static void on_end_unknown(kh_consumer *c, int index, rd_kafka_resp_err_t error, int64_t now_ms)
@@ -833,7 +706,7 @@ static void on_end_unknown(kh_consumer *c, int index, rd_kafka_resp_err_t error,
     bool no_leader = error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
                      error == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
 
-    if (gone && c->places[index].gone)
+    if (gone && c->places.all[index].gone)
         return;
     feed(c, &(kh_event){.type = KH_EVENT_ERROR,
                         .partition = index,
@@ -845,11 +718,10 @@ static void on_end_unknown(kh_consumer *c, int index, rd_kafka_resp_err_t error,
 
 static void on_answer(kh_consumer *c, const kh_snapshot_partition *found, int64_t now_ms)
 {
-    int index = place_at(c, found->topic, found->partition);
+    int index = kh_places_at(&c->places, found->topic, found->partition);
 
     if (index < 0) {
-        if (found->error == 0)
-            add_partition(c, found);
+        note_new_partition(c, found, now_ms);
         return;
     }
     if (found->error != 0) {
@@ -867,16 +739,16 @@ static void on_answer(kh_consumer *c, const kh_snapshot_partition *found, int64_
 /* A topic that its brokers no longer know: all its partitions, asked about or not. */
 static void on_missing_topic(kh_consumer *c, int topic_index, int64_t now_ms)
 {
-    for (int i = 0; i < c->topics[topic_index].place_count; i++)
-        on_end_unknown(c, c->topics[topic_index].places[i], RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-                       now_ms);
+    for (int i = 0; i < c->places.topics[topic_index].place_count; i++)
+        on_end_unknown(c, c->places.topics[topic_index].places[i],
+                       RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, now_ms);
 }
 
 /* A topic whose name is known, but not its id, is another topic: that concerns all its partitions.
  */
 static void note_topic_id(kh_consumer *c, int topic_index, const char *id)
 {
-    struct topic *topic = &c->topics[topic_index];
+    kh_topic *topic = &c->places.topics[topic_index];
     bool replaced = topic->id[0] != '\0' && strcmp(topic->id, id) != 0;
 
     if (id[0] == '\0')
@@ -900,7 +772,7 @@ static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
         const kh_snapshot_partition *found = &snapshot->partitions[i];
 
         if (snapshot->failed)
-            on_end_unknown(c, place_at(c, found->topic, found->partition),
+            on_end_unknown(c, kh_places_at(&c->places, found->topic, found->partition),
                            RD_KAFKA_RESP_ERR__TRANSPORT, now_ms);
         else if (snapshot->topics[found->topic].error != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
             on_answer(c, found, now_ms);
@@ -923,37 +795,12 @@ static void take_answer(kh_consumer *c)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-static int find_place(kh_consumer *c, const rd_kafka_message_t *message)
-{
-    size_t count = c->settings->topic_count;
-
-    for (size_t i = 0; i < count; i++)
-        if (c->topics[i].rkt == message->rkt)
-            return place_at(c, (int)i, message->partition);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(c->topics[i].name, rd_kafka_topic_name(message->rkt)) == 0) {
-            c->topics[i].rkt = message->rkt;
-            return place_at(c, (int)i, message->partition);
-        }
-    return -1;
-}
-
-static int place_of(kh_consumer *c, const rd_kafka_message_t *message)
-{
-    if (message->rkt != c->last_rkt || message->partition != c->last_partition) {
-        c->last_rkt = message->rkt;
-        c->last_partition = message->partition;
-        c->last_place = find_place(c, message);
-    }
-    return c->last_place;
-}
-
 /* Everything below T is with the host; what follows is not wanted before a step asks for it.
  * Reading stops there, so that nothing needs to be kept, and starts there again. */
 static void park(kh_consumer *c, int index, int64_t offset)
 {
-    c->places[index].next = offset;
-    c->places[index].parked = true;
+    c->places.all[index].next = offset;
+    c->places.all[index].parked = true;
     c->parked_count++;
     stop_fetching(c, index);
     drop_raw(c, index);
@@ -961,10 +808,10 @@ static void park(kh_consumer *c, int index, int64_t offset)
 
 static void unpark_all(kh_consumer *c)
 {
-    for (int i = 0; i < c->place_count && c->parked_count > 0; i++) {
-        if (!c->places[i].parked)
+    for (int i = 0; i < c->places.count && c->parked_count > 0; i++) {
+        if (!c->places.all[i].parked)
             continue;
-        c->places[i].parked = false;
+        c->places.all[i].parked = false;
         c->parked_count--;
         start_fetching(c, i);
     }
@@ -975,10 +822,10 @@ static void tell_refusal(kh_consumer *c, int index)
     kh_error_set_kafka(&c->error, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
                        "topic %s: the broker does not allow this client to read it; it needs READ "
                        "on the topic",
-                       topic_of(c, index));
-    if (!c->places[index].refused)
+                       kh_places_topic(&c->places, index));
+    if (!c->places.all[index].refused)
         c->refused_count++;
-    c->places[index].refused = true;
+    c->places.all[index].refused = true;
     c->must_try_refused = true;
     c->refused_again_ms = INT64_MAX;
     tell_failure(c);
@@ -987,9 +834,9 @@ static void tell_refusal(kh_consumer *c, int index)
 /* Something came from the partition. */
 static void note_allowed(kh_consumer *c, int index)
 {
-    if (c->places[index].refused)
+    if (c->places.all[index].refused)
         c->refused_count--;
-    c->places[index].refused = false;
+    c->places.all[index].refused = false;
 }
 
 /* librdkafka tells of a refusal once and then asks again in silence. Reading that is taken up after
@@ -999,10 +846,10 @@ static void try_refused(kh_consumer *c, int64_t now_ms)
 {
     c->must_try_refused = false;
     c->refused_again_ms = now_ms + REFUSED_AGAIN_MS;
-    for (int i = 0; i < c->place_count; i++) {
-        if (!c->places[i].refused)
+    for (int i = 0; i < c->places.count; i++) {
+        if (!c->places.all[i].refused)
             continue;
-        if (c->places[i].parked) {
+        if (c->places.all[i].parked) {
             note_allowed(c, i); /* unparking assigns it anew */
             continue;
         }
@@ -1015,14 +862,14 @@ static void try_refused(kh_consumer *c, int64_t now_ms)
 /* Everything that came has been looked at. */
 static void look_for_silence(kh_consumer *c, int64_t now_ms)
 {
-    for (int i = 0; i < c->place_count && now_ms >= c->refused_again_ms; i++)
-        if (c->places[i].refused)
+    for (int i = 0; i < c->places.count && now_ms >= c->refused_again_ms; i++)
+        if (c->places.all[i].refused)
             tell_refusal(c, i);
 }
 
 static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message_t *message)
 {
-    struct place *place = &c->places[index];
+    kh_place *place = &c->places.all[index];
 
     switch ((int)message->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
@@ -1040,15 +887,15 @@ static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message
         return;
     default:
         kh_reports_add_error(&c->reports, message->err, rd_kafka_message_errstr(message),
-                             topic_of(c, index), place->partition, kh_clock_ms());
+                             kh_places_topic(&c->places, index), place->partition, kh_clock_ms());
     }
 }
 
 static void on_message_error(kh_consumer *c, const rd_kafka_message_t *message)
 {
-    int index = message->rkt != NULL ? place_of(c, message) : -1;
+    int index = message->rkt != NULL ? kh_places_of(&c->places, message) : -1;
 
-    if (index >= 0 && !c->places[index].parked)
+    if (index >= 0 && !c->places.all[index].parked)
         on_partition_error(c, index, message);
     else if (index < 0)
         on_error(c, message->err, rd_kafka_message_errstr(message));
@@ -1058,8 +905,8 @@ static void on_message_error(kh_consumer *c, const rd_kafka_message_t *message)
 static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t *message,
                          bool *ends_batch)
 {
-    int index = place_of(c, message);
-    struct place *place = index >= 0 ? &c->places[index] : NULL;
+    int index = kh_places_of(&c->places, message);
+    kh_place *place = index >= 0 ? &c->places.all[index] : NULL;
     bool crossing;
 
     if (place == NULL || place->parked || message->offset < place->next) {
@@ -1135,14 +982,15 @@ static void look_at_positions(kh_consumer *c)
     if (!kh_library_position_is_exact() || kh_catchup_pending_count(c->catchup) == 0)
         return;
     list = rd_kafka_topic_partition_list_new(kh_catchup_pending_count(c->catchup));
-    for (int i = 0; i < c->place_count; i++)
+    for (int i = 0; i < c->places.count; i++)
         if (kh_catchup_get(c->catchup, i).pending)
-            rd_kafka_topic_partition_list_add(list, topic_of(c, i), c->places[i].partition);
+            rd_kafka_topic_partition_list_add(list, kh_places_topic(&c->places, i),
+                                              c->places.all[i].partition);
     if (rd_kafka_position(c->rk, list) == RD_KAFKA_RESP_ERR_NO_ERROR)
-        for (int i = 0, found = 0; i < c->place_count && found < list->cnt; i++)
+        for (int i = 0, found = 0; i < c->places.count && found < list->cnt; i++)
             if (kh_catchup_get(c->catchup, i).pending &&
-                list->elems[found].partition == c->places[i].partition &&
-                strcmp(list->elems[found].topic, topic_of(c, i)) == 0)
+                list->elems[found].partition == c->places.all[i].partition &&
+                strcmp(list->elems[found].topic, kh_places_topic(&c->places, i)) == 0)
                 feed_offset(c, KH_EVENT_POSITION, i, list->elems[found++].offset);
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -1444,7 +1292,7 @@ static int64_t history_done(const kh_consumer *c, int64_t *total)
     int64_t done = 0;
 
     *total = 0;
-    for (int i = 0; i < c->place_count; i++) {
+    for (int i = 0; i < c->places.count; i++) {
         kh_catchup_partition p = kh_catchup_get(c->catchup, i);
         int64_t begin = p.start > p.low ? p.start : p.low;
         int64_t length = p.has_target && p.target > begin ? p.target - begin : 0;
@@ -1463,7 +1311,7 @@ kh_progress kh_consumer_progress(const kh_consumer *c)
     int64_t silent_ms = kh_clock_ms() - c->rate_at_ms; /* since the rate was noted */
 
     progress.state = state_of(c);
-    progress.partition_count = c->place_count;
+    progress.partition_count = c->places.count;
     progress.elapsed_ms = c->began_ms >= 0 ? end_ms - c->began_ms : 0;
     progress.offsets_done = history_done(c, &progress.offsets_total);
     if (progress.rate == 0 && progress.elapsed_ms > 0 && c->caught_up_ms < 0) {
@@ -1473,7 +1321,7 @@ kh_progress kh_consumer_progress(const kh_consumer *c)
     /* Where nothing comes there may be no step for long. */
     if (c->totals.rate > 0 && silent_ms >= RATE_WINDOW_MS && c->handles != NULL)
         progress.rate = rate_lately(progress.rate, progress.messages - c->rate_messages, silent_ms);
-    for (int i = 0; i < c->place_count; i++)
+    for (int i = 0; i < c->places.count; i++)
         progress.lag += kh_consumer_partition(c, i).lag;
     return progress;
 }
@@ -1486,22 +1334,23 @@ static int64_t end_of(const kh_consumer *c, int index, int64_t target)
     int64_t end = target;
 
     if (c->handles != NULL &&
-        rd_kafka_get_watermark_offsets(c->rk, topic_of(c, index), c->places[index].partition, &low,
+        rd_kafka_get_watermark_offsets(c->rk, kh_places_topic(&c->places, index),
+                                       c->places.all[index].partition, &low,
                                        &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
         high > end)
         end = high;
-    return end > c->places[index].eof ? end : c->places[index].eof;
+    return end > c->places.all[index].eof ? end : c->places.all[index].eof;
 }
 
 kh_partition_progress kh_consumer_partition(const kh_consumer *c, int index)
 {
     kh_catchup_partition p = kh_catchup_get(c->catchup, index);
-    const struct place *place = &c->places[index];
+    const kh_place *place = &c->places.all[index];
     int64_t target = p.has_target ? p.target : -1;
     int64_t position = place->eof > p.position ? place->eof : p.position;
     int64_t end = end_of(c, index, target);
 
-    return (kh_partition_progress){.topic = topic_of(c, index),
+    return (kh_partition_progress){.topic = kh_places_topic(&c->places, index),
                                    .partition = place->partition,
                                    .start = p.start,
                                    .position = position,
@@ -1520,17 +1369,14 @@ static bool make_room(kh_consumer *c, kh_error *error)
                                   .stall_timeout_ms = c->settings->stall_timeout_ms};
 
     c->catchup = kh_catchup_new(&options);
-    c->topics = calloc(c->settings->topic_count, sizeof *c->topics);
     c->raw = calloc(KH_BATCH_MAX, sizeof(rd_kafka_message_t *));
     c->batch = calloc(KH_BATCH_MAX, sizeof(rd_kafka_message_t *));
     c->batch_places = calloc(KH_BATCH_MAX, sizeof(int));
-    if (c->catchup == NULL || c->topics == NULL || c->raw == NULL || c->batch == NULL ||
-        c->batch_places == NULL) {
+    if (c->catchup == NULL || c->raw == NULL || c->batch == NULL || c->batch_places == NULL ||
+        !kh_places_init(&c->places, c->settings->topics, c->settings->topic_count)) {
         kh_error_set_errno(error, ENOMEM, "cannot open a consumer");
         return false;
     }
-    for (size_t i = 0; i < c->settings->topic_count; i++)
-        c->topics[i].name = c->settings->topics[i];
     return true;
 }
 
@@ -1593,7 +1439,9 @@ void kh_consumer_close(kh_consumer *c, int wait_ms)
         kh_latch_close(c->latch);
     /* A loop that waits for the fd learns of the end. */
     kh_wakeup_notify(kh_handles_wakeup(handles));
-    kh_handles_close(handles, c->place_count > 0 ? list_places(c) : NULL, free_job, wait_ms);
+    kh_handles_close(handles,
+                     c->places.count > 0 ? kh_places_list(&c->places, 0, c->places.count) : NULL,
+                     free_job, wait_ms);
 }
 
 void kh_consumer_free(kh_consumer *c)
@@ -1604,10 +1452,7 @@ void kh_consumer_free(kh_consumer *c)
     kh_latch_drop(c->latch);
     kh_catchup_free(c->catchup);
     kh_reports_clear(&c->reports);
-    for (size_t i = 0; c->topics != NULL && i < c->settings->topic_count; i++)
-        free(c->topics[i].places);
-    free(c->topics);
-    free(c->places);
+    kh_places_clear(&c->places);
     free(c->raw);
     free(c->batch);
     free(c->batch_places);
