@@ -111,6 +111,7 @@ describe("on a real broker", function()
       local reader = watched.new({ topic }, "read_committed", { options = options }):expect(5)
       local grown = false
       reader:read_until(function()
+        if #reader:events_named("snapshot") == 0 then return false end
         if not grown then
           grown = true
           kafka.add_partitions(topic, 2)
