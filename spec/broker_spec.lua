@@ -1,24 +1,18 @@
 -- kafka_history.broker. What it stores is read back by kcat, a program that knows nothing of it.
 local broker = require "kafka_history.broker"
+local child = require "support.child"
 local library = require "support.library"
 local producer = require "kafka_history.producer"
 
 local is_luajit = rawget(_G, "jit") ~= nil
 local interpreter = is_luajit and "luajit" or "lua5.4"
 
-local function shell(command)
-  local pipe = assert(io.popen(command, "r"))
-  local output = pipe:read("*a")
-  pipe:close()
-  return output
-end
-
 local function kcat(arguments)
-  return shell(library.outside .. "kcat " .. arguments)
+  return child.output(library.outside .. "kcat " .. arguments)
 end
 
 local function now()
-  return tonumber(shell("date +%s.%N"))
+  return tonumber(child.output("date +%s.%N"))
 end
 
 -- All messages of a partition as kcat reads them; a length of -1 is null.
@@ -351,9 +345,9 @@ describe("an in-process broker", function()
       -- Without end, as a client waits for a follower: whom it asks, and what it got.
       local function follow()
         local log = os.tmpname()
-        local got = shell(library.outside ..
+        local got = child.output(library.outside ..
           ("timeout 1 kcat -C -b %s -t t -p 0 -o beginning -u -q -d fetch 2>%s"):format(b:addresses(), log))
-        local asked = shell("cat " .. log):find("/2: Fetch topic t [0]", 1, true) ~= nil
+        local asked = child.output("cat " .. log):find("/2: Fetch topic t [0]", 1, true) ~= nil
         os.remove(log)
         return asked, got
       end
@@ -518,8 +512,8 @@ describe("an in-process broker", function()
       local ffi = require "ffi"
       pcall(ffi.cdef, "int fork(void); int waitpid(int, int *, int); void _exit(int);")
       local b = new { topics = { t = 1 } }
-      local child = ffi.C.fork()
-      if child == 0 then
+      local pid = ffi.C.fork()
+      if pid == 0 then
         local ok, err = pcall(b.addresses, b)
         local close_ok = pcall(b.close, b)
         local text = tostring(b)
@@ -527,7 +521,7 @@ describe("an in-process broker", function()
         ffi.C._exit(not ok and err:find("fork", 1, true) and not close_ok and text:find("closed") and 0 or 1)
       end
       local status = ffi.new("int[1]")
-      assert.equal(child, ffi.C.waitpid(child, status, 0))
+      assert.equal(pid, ffi.C.waitpid(pid, status, 0))
       assert.equal(0, status[0])
       assert.equal(1, b:produce("t", "still here"))
     end)
@@ -545,7 +539,7 @@ describe("an in-process broker", function()
       end
     ]])
     file:close()
-    local output = shell(("ulimit -n 60; LUA_PATH='%s' LUA_CPATH='%s' %s %s 2>&1; echo exit $?")
+    local output = child.output(("ulimit -n 60; LUA_PATH='%s' LUA_CPATH='%s' %s %s 2>&1; echo exit $?")
       :format(package.path, package.cpath, interpreter, script))
     os.remove(script)
     assert.matches("^SYSTEM: cannot make an in%-process broker: .*\tSYSTEM\nexit 0\n$", output)
@@ -569,7 +563,7 @@ describe("an in-process broker", function()
       collectgarbage()
     ]])
     file:close()
-    local output = shell(("LUA_PATH='%s' LUA_CPATH='%s' %s %s 2>&1; echo exit $?")
+    local output = child.output(("LUA_PATH='%s' LUA_CPATH='%s' %s %s 2>&1; echo exit $?")
       :format(package.path, package.cpath, interpreter, script))
     os.remove(script)
     assert.equal("exit 0\n", output)

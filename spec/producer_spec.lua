@@ -1,21 +1,15 @@
 -- kafka_history.producer, against the in-process broker; kcat reads what it sent.
 local broker = require "kafka_history.broker"
+local child = require "support.child"
 local library = require "support.library"
 local producer = require "kafka_history.producer"
 
-local function shell(command)
-  local pipe = assert(io.popen(command, "r"))
-  local output = pipe:read("*a")
-  pipe:close()
-  return output
-end
-
 local function kcat(arguments)
-  return shell(library.outside .. "kcat " .. arguments)
+  return child.output(library.outside .. "kcat " .. arguments)
 end
 
 local function now()
-  return tonumber(shell("date +%s.%N"))
+  return tonumber(child.output("date +%s.%N"))
 end
 
 -- One line a message, in a partition's order.
@@ -370,15 +364,15 @@ describe("a producer", function()
       local ffi = require "ffi"
       pcall(ffi.cdef, "int fork(void); int waitpid(int, int *, int); void _exit(int);")
       new()
-      local child = ffi.C.fork()
-      if child == 0 then
+      local pid = ffi.C.fork()
+      if pid == 0 then
         local ok, err = pcall(p.flush, p)
         local close_ok = pcall(p.close, p)
         debug.getmetatable(p).__gc(p)
         ffi.C._exit(not ok and err:find("fork", 1, true) and not close_ok and 0 or 1)
       end
       local status = ffi.new("int[1]")
-      assert.equal(child, ffi.C.waitpid(child, status, 0))
+      assert.equal(pid, ffi.C.waitpid(pid, status, 0))
       assert.equal(0, status[0])
       assert(p:send("t", "still here"))
       assert.is_true(p:flush())

@@ -6,13 +6,6 @@ local history = require "kafka_history"
 
 local wanted = assert(os.getenv "KH_LIBRDKAFKA", "runs by tools/test --librdkafka only")
 
-local function shell(command)
-  local pipe = assert(io.popen(command, "r"))
-  local output = pipe:read("*a")
-  pipe:close()
-  return output
-end
-
 describe("with librdkafka " .. wanted, function()
   it("the specs run", function()
     assert.equal(wanted, history.librdkafka_version())
@@ -24,12 +17,12 @@ describe("with librdkafka " .. wanted, function()
   end)
 
   it("the C programs run: tests of the engine, the example", function()
-    local directory = shell("tools/librdkafka " .. wanted):match "^(.-)\n$"
+    local directory = child.output("tools/librdkafka " .. wanted):match "^(.-)\n$"
     local programs = shell "ls build/spec/*_test build/examples/history"
     local count = 0
     for program in programs:gmatch "[^\n]+" do
       count = count + 1
-      local library = shell("ldd " .. program):match "librdkafka%.so%.1 => (%S+)"
+      local library = child.output("ldd " .. program):match "librdkafka%.so%.1 => (%S+)"
       assert.equal(directory .. "/librdkafka.so.1", library, program)
     end
     assert.is_true(count > 2)

@@ -18,6 +18,14 @@ local function write_file(name, text)
   file:close()
 end
 
+--- What a command of the shell's prints.
+function child.output(command)
+  local pipe = assert(io.popen(command, "r"))
+  local output = pipe:read("*a")
+  pipe:close()
+  return output
+end
+
 local function quote(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"
 end
