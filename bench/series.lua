@@ -1,0 +1,103 @@
+--- Whether the cost grows linearly: time per message over the number of messages and of partitions, per
+-- byte over the size of values. Every point of a series has its turn in every round.
+
+local race = require "race"
+
+local messages = race.settings.messages
+local bytes_most = messages * 500 -- of a topic with large values
+
+local function by_messages()
+  local points = {}
+  for _, factor in ipairs { 0.5, 1, 2.5, 5, 10 } do
+    points[#points + 1] = { at = messages * factor, partitions = 8, messages = messages * factor }
+  end
+  return points
+end
+
+-- Full batches, whatever the number of partitions.
+local function by_partitions()
+  local points = {}
+  for _, partitions in ipairs { 1, 10, 100, 1000 } do
+    points[#points + 1] = { at = partitions, partitions = partitions, messages = messages * 2, run = 1000 }
+  end
+  return points
+end
+
+local function by_bytes()
+  local points = {}
+  for _, bytes in ipairs { 10, 100, 1024, 10240, 102400 } do
+    points[#points + 1] = { at = bytes, partitions = 8, bytes = bytes,
+      messages = math.ceil(math.min(messages, bytes_most / bytes)) }
+  end
+  return points
+end
+
+local function ns_per_message(run) return run.seconds / run.messages * 1e9 end
+local function cpu_per_message(run) return run.cpu / run.messages * 1e9 end
+local function ns_per_byte(run) return run.seconds / run.messages * 1e9 / run.at end
+local function cpu_per_byte(run) return run.cpu / run.messages * 1e9 / run.at end
+
+local per_message = {
+  { title = "ns/msg", format = "%.0f", value = ns_per_message, ratio = true },
+  { title = "CPU ns/msg", format = "%.0f", value = cpu_per_message, ratio = true },
+}
+local series = {
+  { name = "messages", points = by_messages(), unit = "messages, 8 partitions of 100 B",
+    columns = per_message },
+  { name = "partitions", points = by_partitions(), unit = "partitions, 100 B", columns = per_message },
+  { name = "bytes", points = by_bytes(), unit = "B a value, 8 partitions", columns = {
+    { title = "ns/msg", format = "%.0f", value = ns_per_message },
+    { title = "CPU ns/msg", format = "%.0f", value = cpu_per_message },
+    { title = "ns/B", format = "%.2f", value = ns_per_byte, ratio = true },
+    { title = "CPU ns/B", format = "%.2f", value = cpu_per_byte, ratio = true },
+  } },
+}
+
+-- Those that the broker has room for.
+local function fitting(points)
+  local found = {}
+  for _, point in ipairs(points) do
+    if point.messages <= race.room(point) then found[#found + 1] = point end
+  end
+  return found
+end
+
+-- runs[point][contestant][round]
+local function read(points, contestants)
+  local runs = {}
+  for i in ipairs(points) do
+    runs[i] = {}
+    for j in ipairs(contestants) do runs[i][j] = {} end
+  end
+  for _ = 1, race.settings.rounds do
+    for i, point in ipairs(points) do
+      local once = race.read(contestants, 1, point, "count")
+      for j in ipairs(contestants) do
+        once[j][1].at = point.at
+        table.insert(runs[i][j], once[j][1])
+      end
+    end
+  end
+  return runs
+end
+
+local function run(one)
+  local module_and_c = race.module_and_c()
+  local contestants = race.choose { module_and_c[1], module_and_c[2], module_and_c[3] }
+  local points = fitting(one.points)
+  race.open(points)
+  local runs = read(points, contestants)
+  race.close(points)
+  for j, contestant in ipairs(contestants) do
+    local rows = {}
+    for i, point in ipairs(points) do
+      rows[i] = { name = ("%d"):format(point.at), runs = runs[i][j] }
+      race.save("series-" .. one.name, { "at", "messages", "seconds", "cpu", "kb" }, point.at, "count",
+        contestant.name, runs[i][j])
+    end
+    race.print(("%s, by %s; ratios to the first row: medians of %d rounds"):format(contestant.name,
+      one.unit, race.settings.rounds), one.columns, rows)
+  end
+end
+
+for _, one in ipairs(series) do run(one) end
