@@ -5,6 +5,11 @@ local race = require "race"
 
 local plots = os.getenv "PLOTS"
 
+if not os.execute "command -v gnuplot >/dev/null" then
+  io.stderr:write "bench: no plots without gnuplot (Debian: gnuplot-nox)\n"
+  os.exit()
+end
+
 -- What race.save has written: a table a line, by the names of the columns; nil: there is no such file.
 local function load(name)
   local file = io.open(("%s/%s.csv"):format(race.settings.results, name))
@@ -56,14 +61,14 @@ local function draw(name, title, settings, data, curves)
   end
   pipe:write("set grid ytics\nset key outside right top\nset yrange [0:*]\n", settings, "\n")
   pipe:write("$data << END\n", table.concat(data, "\n"), "\nEND\nplot ", table.concat(curves, ", "), "\n")
-  assert(pipe:close(), "gnuplot failed: Debian has it in gnuplot-nox")
+  assert(pipe:close(), "gnuplot failed")
 end
 
 -- A row of the data: what it stands for, and each contestant's value; "?" where there is none.
 local function data_of(values, columns, contestants)
   local lines = {}
   for i, x in ipairs(columns) do
-    local cells = { ('"%s"'):format(x) }
+    local cells = { type(x) == "number" and ("%d"):format(x) or ('"%s"'):format(x) }
     for _, name in ipairs(contestants) do
       local value = values[name][x]
       cells[#cells + 1] = value and ("%.6g"):format(value) or "?"

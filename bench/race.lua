@@ -53,9 +53,20 @@ end
 local prefix = "bench-" .. read_command "echo $PPID":match "%d+" .. "-"
 local embedded
 
+local function delete(topics)
+  if embedded then
+    embedded:close()
+  else
+    for _, topic in ipairs(topics) do
+      if topic.id then os.execute(("build/kafka-admin '%s' delete %s"):format(race.addresses, topic.id)) end
+    end
+  end
+end
+
 --- Creates topics and fills them. Each: name, partitions, messages, bytes (100), codec, run; `fill`, a
 -- function (addresses, name), does it in another way.
 function race.open(topics)
+  setmetatable(topics, { __gc = delete }) -- when something fails
   if race.is_embedded then
     local partitions = {}
     for i, topic in ipairs(topics) do partitions[prefix .. i] = topic.partitions end
@@ -80,13 +91,8 @@ end
 
 --- Deletes them.
 function race.close(topics)
-  if race.is_embedded then
-    embedded:close()
-  else
-    for _, topic in ipairs(topics) do
-      execute("build/kafka-admin '%s' delete %s", race.addresses, topic.id)
-    end
-  end
+  setmetatable(topics, nil)
+  delete(topics)
 end
 
 -- --- contestants ----------------------------------------------------------------------------------------
@@ -136,6 +142,17 @@ function race.module_and_c()
   }
 end
 
+--- Those of them with these names.
+function race.named(...)
+  local found = {}
+  for i, name in ipairs { ... } do
+    for _, contestant in ipairs(race.module_and_c()) do
+      if contestant.name == name then found[i] = contestant end
+    end
+  end
+  return found
+end
+
 --- The form that a message does not have.
 function race.table_form()
   return {
@@ -144,9 +161,10 @@ function race.table_form()
   }
 end
 
---- Other clients, where they are installed; librdkafka as it came with them.
+--- Other clients, where they are installed; their librdkafka is the one they came with.
 function race.others()
   local found = {}
+  if settings.library_path then return found end
   if read_command "command -v kcat" ~= "" then
     found[1] = {
       name = "kcat", only = "count",
@@ -200,7 +218,7 @@ end
 
 local function parse(line, command)
   local figures = {}
-  for name, value in (line or ""):gmatch "(%w+)=(%S+)" do figures[name] = tonumber(value) end
+  for name, value in (line or ""):gmatch "([%w_]+)=(%S+)" do figures[name] = tonumber(value) end
   assert(next(figures), "no figures from: " .. command)
   return figures
 end

@@ -40,8 +40,9 @@ local works = {
   },
 }
 
-race.open { topic }
-local contestants = race.choose { race.module_and_c()[1], race.module_and_c()[2], race.module_and_c()[4] }
+local topics = { topic }
+race.open(topics)
+local contestants = race.choose(race.named("C loop", "Lua 5.4 objects", "LuaJIT objects"))
 for _, work in ipairs(works) do
   local runs = race.run(contestants, race.settings.rounds, function(contestant)
     return race.measure(contestant, topic, work.name, work.argument, work.when_ready)
@@ -53,4 +54,4 @@ for _, work in ipairs(works) do
   end
   race.print(("%s: medians of %d rounds"):format(work.title, race.settings.rounds), work.columns, rows)
 end
-race.close { topic }
+race.close(topics)
