@@ -3,6 +3,8 @@
 --     lua lua_loop.lua ADDRESSES TOPIC count|table [messages|fields]
 --     lua lua_loop.lua ADDRESSES TOPIC idle SECONDS
 --     lua lua_loop.lua ADDRESSES TOPIC live MESSAGES
+--
+-- With `lua -e 'BATCH = 100'` it takes that many messages at once.
 
 local history = require "kafka_history"
 
@@ -24,7 +26,9 @@ end
 
 local function caught_up(handler, fields)
   local consumer = assert(history.new { addresses = addresses, topics = topic })
-  assert(consumer:read_history(handler, { stop_at = "caught_up", fields = fields }))
+  assert(consumer:read_history(handler, {
+    stop_at = "caught_up", fields = fields, batch = rawget(_G, "BATCH"),
+  }))
   return consumer
 end
 

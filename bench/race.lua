@@ -110,8 +110,8 @@ local function environment(preload)
   return #words > 0 and "env " .. table.concat(words, " ") .. " " or ""
 end
 
--- The form that its handler gets: messages or fields.
-local function lua(name, interpreter, cpath, form, preload)
+--- The module in an interpreter, whose handler gets messages or fields.
+function race.lua(name, interpreter, cpath, form, preload)
   return {
     name = name,
     command = function(topic, work, argument)
@@ -135,10 +135,10 @@ end
 function race.module_and_c()
   return {
     c_loop "C loop",
-    lua("Lua 5.4 objects", "lua5.4", "build", "messages"),
-    lua("Lua 5.4 fields", "lua5.4", "build", "fields"),
-    lua("LuaJIT objects", "luajit", "build/luajit", "messages"),
-    lua("LuaJIT fields", "luajit", "build/luajit", "fields"),
+    race.lua("Lua 5.4 objects", "lua5.4", "build", "messages"),
+    race.lua("Lua 5.4 fields", "lua5.4", "build", "fields"),
+    race.lua("LuaJIT objects", "luajit", "build/luajit", "messages"),
+    race.lua("LuaJIT fields", "luajit", "build/luajit", "fields"),
   }
 end
 
@@ -156,8 +156,8 @@ end
 --- The form that a message does not have.
 function race.table_form()
   return {
-    lua("Lua 5.4 tables", "lua5.4", "build/bench/table", "messages"),
-    lua("LuaJIT tables", "luajit", "build/luajit/bench/table", "messages"),
+    race.lua("Lua 5.4 tables", "lua5.4", "build/bench/table", "messages"),
+    race.lua("LuaJIT tables", "luajit", "build/luajit/bench/table", "messages"),
   }
 end
 
@@ -194,8 +194,8 @@ function race.preloaded()
     local library = find_library(allocator)
     if library then
       found[#found + 1] = c_loop("C loop + " .. allocator, library)
-      found[#found + 1] = lua("Lua 5.4 objects + " .. allocator, "lua5.4", "build", "messages", library)
-      found[#found + 1] = lua("Lua 5.4 fields + " .. allocator, "lua5.4", "build", "fields", library)
+      found[#found + 1] = race.lua("Lua 5.4 objects + " .. allocator, "lua5.4", "build", "messages", library)
+      found[#found + 1] = race.lua("Lua 5.4 fields + " .. allocator, "lua5.4", "build", "fields", library)
     end
   end
   return found
@@ -335,16 +335,6 @@ function race.print(title, columns, rows)
   io.stdout:flush()
 end
 
---- The columns of a table about reading.
-race.reading = {
-  { title = "k msg/s", format = "%.0f", ratio = true,
-    value = function(run) return run.messages / run.seconds / 1000 end },
-  { title = "CPU ns/msg", format = "%.0f", ratio = true,
-    value = function(run) return run.cpu / run.messages * 1e9 end },
-  { title = "RSS MB", format = "%.1f", ratio = true,
-    value = function(run) return run.kb / 1024 end },
-}
-
 -- --- the raw figures ------------------------------------------------------------------------------------
 
 local files = {}
@@ -364,6 +354,29 @@ function race.save(name, names, topic, work, contestant, runs)
     file:write(table.concat(row, ",") .. "\n")
   end
   file:flush()
+end
+
+-- --- a table about reading -----------------------------------------------------------------------------
+
+local reading = {
+  { title = "k msg/s", format = "%.0f", ratio = true,
+    value = function(run) return run.messages / run.seconds / 1000 end },
+  { title = "CPU ns/msg", format = "%.0f", ratio = true,
+    value = function(run) return run.cpu / run.messages * 1e9 end },
+  { title = "RSS MB", format = "%.1f", ratio = true,
+    value = function(run) return run.kb / 1024 end },
+}
+
+--- Races, saves and prints.
+function race.read_and_print(name, contestants, topic, work)
+  local runs, able = race.read(contestants, settings.rounds, topic, work)
+  local rows = {}
+  for i, contestant in ipairs(able) do
+    rows[i] = { name = contestant.name, runs = runs[i] }
+    race.save(name, { "messages", "seconds", "cpu", "kb" }, topic.name, work, contestant.name, runs[i])
+  end
+  race.print(("%s, %s: %d messages, medians of %d rounds"):format(topic.name, work, topic.messages,
+    settings.rounds), reading, rows)
 end
 
 return race

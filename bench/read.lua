@@ -18,15 +18,6 @@ race.open(topics)
 for _, topic in ipairs(topics) do
   local contestants = race.choose(race.module_and_c(), topic.has_table_form and race.table_form() or {},
     race.others(), race.preloaded())
-  for _, work in ipairs { "count", "table" } do
-    local runs, able = race.read(contestants, race.settings.rounds, topic, work)
-    local rows = {}
-    for i, contestant in ipairs(able) do
-      rows[i] = { name = contestant.name, runs = runs[i] }
-      race.save("read", { "messages", "seconds", "cpu", "kb" }, topic.name, work, contestant.name, runs[i])
-    end
-    race.print(("%s, %s: %d messages, medians of %d rounds"):format(topic.name, work, topic.messages,
-      race.settings.rounds), race.reading, rows)
-  end
+  for _, work in ipairs { "count", "table" } do race.read_and_print("read", contestants, topic, work) end
 end
 race.close(topics)

@@ -31,7 +31,9 @@ static rd_kafka_t *open_producer(const char *addresses)
 
     if (rd_kafka_conf_set(conf, "bootstrap.servers", addresses, reason, sizeof reason) !=
             RD_KAFKA_CONF_OK ||
-        rd_kafka_conf_set(conf, "linger.ms", "0", reason, sizeof reason) != RD_KAFKA_CONF_OK)
+        rd_kafka_conf_set(conf, "linger.ms", "0", reason, sizeof reason) != RD_KAFKA_CONF_OK ||
+        rd_kafka_conf_set(conf, "socket.nagle.disable", "true", reason, sizeof reason) !=
+            RD_KAFKA_CONF_OK)
         die(reason);
     rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
     if (rk == NULL)
