@@ -25,7 +25,7 @@
 #define BATCH 1000
 #define POKE_BELOW 20000
 /* How soon a position is seen that a transaction's marker has moved: that wakes nobody. */
-#define LOOK_AT_POSITION_MS 5
+#define LOOK_AT_POSITION_MS 1
 
 static void die(const char *what)
 {
@@ -271,10 +271,10 @@ static void read_history(struct reader *reader, bool fills_table)
     while (reader->pending > 0) {
         ssize_t got = rd_kafka_consume_batch_queue(reader->queue, 0, messages, BATCH);
 
-        if (got == 0) {
-            look_at_positions(reader);
+        if (got == 0)
             got = rd_kafka_consume_batch_queue(reader->queue, LOOK_AT_POSITION_MS, messages, 1);
-        }
+        if (got == 0)
+            look_at_positions(reader);
         for (ssize_t i = 0; i < got; i++) {
             const rd_kafka_message_t *message = messages[i];
 
