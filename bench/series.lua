@@ -33,24 +33,16 @@ local function by_bytes()
 end
 
 local function ns_per_message(run) return run.seconds / run.messages * 1e9 end
-local function cpu_per_message(run) return run.cpu / run.messages * 1e9 end
-local function ns_per_byte(run) return run.seconds / run.messages * 1e9 / run.at end
-local function cpu_per_byte(run) return run.cpu / run.messages * 1e9 / run.at end
+local function ns_per_byte(run) return run.seconds / run.messages / run.at * 1e9 end
 
-local per_message = {
-  { title = "ns/msg", format = "%.0f", value = ns_per_message, ratio = true },
-  { title = "CPU ns/msg", format = "%.0f", value = cpu_per_message, ratio = true },
-}
+-- Only of large values the bytes are what costs: no ratio to the first row there.
 local series = {
-  { name = "messages", points = by_messages(), unit = "messages, 8 partitions of 100 B",
-    columns = per_message },
-  { name = "partitions", points = by_partitions(), unit = "partitions, 100 B", columns = per_message },
-  { name = "bytes", points = by_bytes(), unit = "B a value, 8 partitions", columns = {
-    { title = "ns/msg", format = "%.0f", value = ns_per_message },
-    { title = "CPU ns/msg", format = "%.0f", value = cpu_per_message },
-    { title = "ns/B", format = "%.2f", value = ns_per_byte, ratio = true },
-    { title = "CPU ns/B", format = "%.2f", value = cpu_per_byte, ratio = true },
-  } },
+  { name = "messages", points = by_messages(), title = "Messages, 8 partitions of 100 B",
+    unit = "ns/msg", format = "%.0f", value = ns_per_message, ratio = true },
+  { name = "partitions", points = by_partitions(), title = "Partitions, 100 B", unit = "ns/msg",
+    format = "%.0f", value = ns_per_message, ratio = true },
+  { name = "bytes", points = by_bytes(), title = "Bytes of a value, 8 partitions", unit = "ns/B",
+    value = ns_per_byte },
 }
 
 -- Those that the broker has room for.
@@ -81,6 +73,24 @@ local function read(points, contestants)
   return runs
 end
 
+-- A row for each point, a column for each contestant: what a row has of a round is all contestants' runs.
+local function print_table(one, points, contestants, runs)
+  local columns, rows = {}, {}
+  for j, contestant in ipairs(contestants) do
+    columns[j] = { title = contestant.name .. ", " .. one.unit, format = one.format, ratio = one.ratio,
+      value = function(turns) return one.value(turns[j]) end }
+  end
+  for i, point in ipairs(points) do
+    local rounds = {}
+    for round = 1, race.settings.rounds do
+      rounds[round] = {}
+      for j in ipairs(contestants) do rounds[round][j] = runs[i][j][round] end
+    end
+    rows[i] = { name = ("%d"):format(point.at), runs = rounds }
+  end
+  race.print(("%s, count: medians of %d rounds"):format(one.title, race.settings.rounds), columns, rows)
+end
+
 local function run(one)
   local contestants = race.choose(race.named("C loop", "Lua 5.4 objects", "Lua 5.4 fields"))
   local points = fitting(one.points)
@@ -88,15 +98,12 @@ local function run(one)
   local runs = read(points, contestants)
   race.close(points)
   for j, contestant in ipairs(contestants) do
-    local rows = {}
     for i, point in ipairs(points) do
-      rows[i] = { name = ("%d"):format(point.at), runs = runs[i][j] }
       race.save("series-" .. one.name, { "at", "messages", "seconds", "cpu", "kb" }, point.at, "count",
         contestant.name, runs[i][j])
     end
-    race.print(("%s, by %s; ratios to the first row: medians of %d rounds"):format(contestant.name,
-      one.unit, race.settings.rounds), one.columns, rows)
   end
+  print_table(one, points, contestants, runs)
 end
 
 for _, one in ipairs(series) do run(one) end
