@@ -42,7 +42,7 @@ local series = {
   { name = "partitions", points = by_partitions(), title = "Partitions, 100 B", unit = "ns/msg",
     format = "%.0f", value = ns_per_message, ratio = true },
   { name = "bytes", points = by_bytes(), title = "Bytes of a value, 8 partitions", unit = "ns/B",
-    value = ns_per_byte },
+    format = "%.2f", value = ns_per_byte },
 }
 
 -- Those that the broker has room for.
