@@ -3,7 +3,7 @@
 --     lua bench/fill.lua ADDRESSES TOPIC PARTITIONS MESSAGES VALUE_BYTES [KEYS [CODEC [RUN]]]
 --
 -- RUN messages in a row go to the same partition (1): with many partitions, what makes batches full.
--- Values are parts of one text of words, which lz4 makes about half as long.
+-- Values are parts of one text of words, of which lz4 makes 1.6 bytes one.
 -- With the word "granted" for MESSAGES it sends 10 000 for each line that it reads, until there are no
 -- more: whoever writes the lines sets the pace.
 

@@ -14,7 +14,7 @@ local contestants = race.named("C loop", "Lua 5.4 objects", "Lua 5.4 fields")
 for _, form in ipairs { "objects", "fields" } do
   contestants[#contestants + 1] = with(form, "pause 400", 'collectgarbage("incremental", 400)')
   contestants[#contestants + 1] = with(form, "pause 1000", 'collectgarbage("incremental", 1000)')
-  contestants[#contestants + 1] = with(form, "generational", 'collectgarbage "generational"')
+  contestants[#contestants + 1] = with(form, "incremental", 'collectgarbage "incremental"')
   for _, batch in ipairs { 50, 2000, 10000 } do
     contestants[#contestants + 1] = with(form, "batch " .. batch, "BATCH = " .. batch)
   end
