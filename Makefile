@@ -15,7 +15,10 @@
 #   make chaos           the same at random under a steady writer; KH_CHAOS_SECONDS=180, KH_CHAOS_SEED
 #   make matrix          what librdkafka has a part in, with newer ones than Debian's 2.0.2, which
 #                        `make test` runs with; LIBRDKAFKA="2.10.1 2.11.1" for others
-#   make bench           the module beside a plain C loop on librdkafka, on a real Kafka
+#   make bench           the module beside a plain C loop on librdkafka and other clients, on a real
+#                        Kafka; 25 minutes. QUICK=1: a minute, on an embedded broker.
+#                        LIBRDKAFKA=2.12.1: with that one; WHAT="read start wait series", one of them
+#                        or more; bench/run says what else there is
 #   make soak            memory while a topic is tailed live: SECONDS=1200, MESSAGES, FORM, LUA
 #   make valgrind        the tests of the engine and most embedded ones under valgrind
 #   make lint, format    luacheck and clang-format; `format` writes
@@ -28,8 +31,8 @@ PKG_CONFIG ?= pkg-config
 CLANG_FORMAT ?= clang-format
 LUACHECK ?= luacheck
 PREFIX ?= /usr/local
-# For `make matrix`: the last one is the newest of November 2026. tools/librdkafka fetches them.
-LIBRDKAFKA ?= 2.5.3 2.12.1 2.16.0
+# Those of `make matrix`, the last one the newest of November 2026. tools/librdkafka fetches them.
+LIBRDKAFKA_MATRIX = 2.5.3 2.12.1 2.16.0
 
 OUT = build
 LUA_VERSION = 5.4
@@ -164,7 +167,7 @@ matrix:
 	@tools/setup build spec pip
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 all examples engine-tests $(OUT)/kafka-admin
-	@tools/test --librdkafka $(LIBRDKAFKA)
+	@tools/test --librdkafka $(or $(LIBRDKAFKA),$(LIBRDKAFKA_MATRIX))
 
 .PHONY: sanitize
 sanitize:
@@ -180,9 +183,21 @@ valgrind:
 
 # --- benchmarks ------------------------------------------------------------------------------------
 
-$(OUT)/bench/c_loop: bench/c_loop.c
+BENCH_PROGRAMS = $(addprefix $(OUT)/bench/,c_loop meter ticker)
+
+$(OUT)/bench/meter: bench/meter.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -o $@ $<
+
+$(OUT)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -o $@ $< -lrdkafka
+
+# Python's client, to compare with; where it cannot be fetched the tables go without.
+$(OUT)/bench/python:
+	@python3 -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check \
+		--only-binary=:all: confluent-kafka==2.16.0 || \
+		{ echo 'bench: goes without confluent-kafka for Python' >&2; rm -rf $@; }
 
 # The binding with the other form that a message could have.
 TABLE_OBJECTS = $(ENGINE_OBJECTS) $(filter-out %/consumer.o,$(BINDING_OBJECTS))
@@ -191,15 +206,19 @@ $(BUILD)/bench/table/kafka_history/core.so: bench/table_form.c $(TABLE_OBJECTS) 
 	$(CC) -shared $(KH_CFLAGS) $(LUA_CFLAGS) $(CFLAGS) -o $@ $< $(TABLE_OBJECTS) $(KH_LIBS)
 
 .PHONY: bench-programs
-bench-programs: all $(OUT)/bench/c_loop $(BUILD)/bench/table/kafka_history/core.so
+bench-programs: all $(BENCH_PROGRAMS) $(BUILD)/bench/table/kafka_history/core.so
 
+# The plots of doc/ are those of a complete run.
+WHAT ?= all
 .PHONY: bench
+bench: export PLOTS := $(if $(QUICK)$(LIBRDKAFKA)$(ONLY)$(filter-out all,$(WHAT)),$(PLOTS),doc/bench)
 bench:
 	@tools/setup build luajit
-	@tools/kafka/kafka install
-	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/kafka-admin
+	@tools/setup bench || echo 'bench: goes without what is missing' >&2
+	@$(if $(QUICK)$(KAFKA_HISTORY_BROKER),,tools/kafka/kafka install)
+	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/bench/python $(OUT)/kafka-admin
 	@$(BUILD_ALL) LUA=luajit bench-programs
-	@bench/run
+	@QUICK=$(QUICK) LIBRDKAFKA=$(LIBRDKAFKA) bench/run $(WHAT)
 
 SECONDS ?= 1200
 MESSAGES ?= 0

@@ -3,12 +3,15 @@
  * the beginning to the ends recorded before, in batches, tuned like the engine.
  *
  *     c_loop ADDRESSES TOPIC count|table
+ *     c_loop ADDRESSES TOPIC idle SECONDS
+ *     c_loop ADDRESSES TOPIC live MESSAGES
  *
- * count adds up the lengths of the values; table keeps the latest value of each key. Prints one
- * line: messages, seconds, CPU seconds, peak memory in KB, and the sum (count) or the number of
- * keys (table).
+ * count adds up the lengths of the values; table keeps the latest value of each key; the result is
+ * the sum or the number of keys. idle waits afterwards, and counts how often its threads had to be
+ * woken. live says "ready" afterwards and takes messages of ticker.c, whose values begin with when
+ * they were sent. Prints one line of figures, name=value; kb is the peak of its memory.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include <librdkafka/rdkafka.h>
 
 #include <stdbool.h>
@@ -21,6 +24,8 @@
 
 #define BATCH 1000
 #define POKE_BELOW 20000
+/* How soon a position is seen that a transaction's marker has moved: that wakes nobody. */
+#define LOOK_AT_POSITION_MS 1
 
 static void die(const char *what)
 {
@@ -28,12 +33,45 @@ static void die(const char *what)
     exit(1);
 }
 
+/* --- figures ---------------------------------------------------------------------------------- */
+
 static double now_s(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static double cpu_s(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+/* Not getrusage's, in which the process that has started this one counts. */
+static long peak_kb(void)
+{
+    FILE *status = fopen("/proc/self/status", "r");
+    char line[256];
+    long peak = 0;
+
+    while (status != NULL && fgets(line, sizeof line, status) != NULL)
+        if (sscanf(line, "VmHWM: %ld", &peak) == 1)
+            break;
+    if (status != NULL)
+        fclose(status);
+    return peak;
+}
+
+static long switches(int who)
+{
+    struct rusage usage;
+
+    getrusage(who, &usage);
+    return usage.ru_nvcsw;
 }
 
 /* --- the table: open addressing, grown at half full ------------------------------------------- */
@@ -104,10 +142,19 @@ static void keep(const rd_kafka_message_t *message)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
+struct reader {
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    rd_kafka_topic_partition_list_t *ends;
+    bool *done;  /* partition by partition */
+    int pending; /* those that are not */
+};
+
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
     char reason[256];
 
+    /* What an older librdkafka does not know it does without. */
     if (rd_kafka_conf_set(conf, name, value, reason, sizeof reason) == RD_KAFKA_CONF_INVALID)
         die(reason);
 }
@@ -122,6 +169,8 @@ static rd_kafka_t *open_consumer(const char *addresses)
     set(conf, "group.id", "c-loop");
     set(conf, "enable.auto.commit", "false");
     set(conf, "enable.auto.offset.store", "false");
+    set(conf, "enable.partition.eof", "true");
+    set(conf, "enable.metrics.push", "false");
     set(conf, "fetch.wait.max.ms", "100");
     set(conf, "fetch.message.max.bytes", "524288");
     set(conf, "fetch.max.bytes", "8388608");
@@ -135,86 +184,193 @@ static rd_kafka_t *open_consumer(const char *addresses)
     return rk;
 }
 
-/* Assigns all partitions at their first offsets; returns their ends, in the elements'
- * metadata_size. */
-static rd_kafka_topic_partition_list_t *assign(rd_kafka_t *rk, const char *name, int *pending)
+/* Assigns all partitions at their first offsets, having asked for their ends. */
+static void assign(struct reader *reader, const char *name)
 {
     const struct rd_kafka_metadata *metadata;
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(reader->rk, name, NULL);
     rd_kafka_topic_partition_list_t *low = rd_kafka_topic_partition_list_new(16);
     rd_kafka_topic_partition_list_t *end = rd_kafka_topic_partition_list_new(16);
 
-    if (rd_kafka_metadata(rk, 0, topic, &metadata, 10000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (rd_kafka_metadata(reader->rk, 0, topic, &metadata, 10000) != RD_KAFKA_RESP_ERR_NO_ERROR)
         die("no metadata");
     for (int i = 0; i < metadata->topics[0].partition_cnt; i++) {
         rd_kafka_topic_partition_list_add(low, name, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
         rd_kafka_topic_partition_list_add(end, name, i)->offset = RD_KAFKA_OFFSET_END;
     }
-    if (rd_kafka_offsets_for_times(rk, low, 10000) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-        rd_kafka_offsets_for_times(rk, end, 10000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (rd_kafka_offsets_for_times(reader->rk, low, 10000) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+        rd_kafka_offsets_for_times(reader->rk, end, 10000) != RD_KAFKA_RESP_ERR_NO_ERROR)
         die("no offsets");
-    *pending = 0;
-    for (int i = 0; i < end->cnt; i++)
-        *pending += low->elems[i].offset < end->elems[i].offset;
-    rd_kafka_assign(rk, low);
+    reader->ends = end;
+    reader->done = calloc((size_t)end->cnt + 1, sizeof *reader->done);
+    for (int i = 0; i < end->cnt; i++) {
+        reader->done[i] = low->elems[i].offset >= end->elems[i].offset;
+        reader->pending += !reader->done[i];
+    }
+    rd_kafka_assign(reader->rk, low);
     rd_kafka_topic_partition_list_destroy(low);
     rd_kafka_metadata_destroy(metadata);
     rd_kafka_topic_destroy(topic);
-    return end;
 }
 
-int main(int count, char **arguments)
+static void reach(struct reader *reader, int32_t partition, int64_t offset)
+{
+    if (reader->done[partition] || offset < reader->ends->elems[partition].offset)
+        return;
+    reader->done[partition] = true;
+    reader->pending--;
+}
+
+/* Behind a transaction's marker no message tells where the reader is. */
+static void look_at_positions(struct reader *reader)
+{
+    rd_kafka_topic_partition_list_t *positions = rd_kafka_topic_partition_list_copy(reader->ends);
+
+    rd_kafka_position(reader->rk, positions);
+    for (int i = 0; i < positions->cnt; i++)
+        reach(reader, i, positions->elems[i].offset);
+    rd_kafka_topic_partition_list_destroy(positions);
+}
+
+/* Up to 2.1 a full queue makes librdkafka wait for up to a second; any request ends that. */
+static void poke(struct reader *reader)
+{
+    static double poked_s;
+
+    if (rd_kafka_version() >= 0x02020000 || now_s() - poked_s < 0.002 ||
+        rd_kafka_queue_length(reader->queue) >= POKE_BELOW)
+        return;
+    rd_kafka_error_destroy(rd_kafka_sasl_set_credentials(reader->rk, "", ""));
+    poked_s = now_s();
+}
+
+static void open_reader(struct reader *reader, const char *addresses, const char *topic)
+{
+    reader->rk = open_consumer(addresses);
+    assign(reader, topic);
+    reader->queue = rd_kafka_queue_get_consumer(reader->rk);
+}
+
+static void close_reader(struct reader *reader)
+{
+    rd_kafka_topic_partition_list_destroy(reader->ends);
+    free(reader->done);
+    rd_kafka_queue_destroy(reader->queue);
+    rd_kafka_consumer_close(reader->rk);
+    rd_kafka_destroy(reader->rk);
+}
+
+/* --- the works -------------------------------------------------------------------------------- */
+
+static int64_t handled, bytes;
+
+static void read_history(struct reader *reader, bool fills_table)
 {
     rd_kafka_message_t *messages[BATCH];
-    rd_kafka_topic_partition_list_t *end;
-    rd_kafka_queue_t *queue;
-    rd_kafka_t *rk;
-    struct rusage usage;
-    int64_t handled = 0, bytes = 0;
-    double began_s, poked_s = 0;
-    bool fills_table;
-    int pending;
 
-    if (count != 4)
-        die("usage: c_loop ADDRESSES TOPIC count|table");
-    fills_table = strcmp(arguments[3], "table") == 0;
-    entries = calloc(room, sizeof *entries);
-    began_s = now_s();
-    rk = open_consumer(arguments[1]);
-    end = assign(rk, arguments[2], &pending);
-    queue = rd_kafka_queue_get_consumer(rk);
-    while (pending > 0) {
-        ssize_t got = rd_kafka_consume_batch_queue(queue, 0, messages, BATCH);
+    while (reader->pending > 0) {
+        ssize_t got = rd_kafka_consume_batch_queue(reader->queue, 0, messages, BATCH);
 
         if (got == 0)
-            got = rd_kafka_consume_batch_queue(queue, 100, messages, 1);
+            got = rd_kafka_consume_batch_queue(reader->queue, LOOK_AT_POSITION_MS, messages, 1);
+        if (got == 0)
+            look_at_positions(reader);
         for (ssize_t i = 0; i < got; i++) {
             const rd_kafka_message_t *message = messages[i];
 
+            if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+                reach(reader, message->partition, message->offset);
             if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
                 continue;
             handled++;
             bytes += (int64_t)message->len;
             if (fills_table)
                 keep(message);
-            pending -= message->offset + 1 == end->elems[message->partition].offset;
+            reach(reader, message->partition, message->offset + 1);
         }
         for (ssize_t i = 0; i < got; i++)
             rd_kafka_message_destroy(messages[i]);
-        if (rd_kafka_version() < 0x02020000 && now_s() - poked_s > 0.002 &&
-            rd_kafka_queue_length(queue) < POKE_BELOW) {
-            rd_kafka_error_destroy(rd_kafka_sasl_set_credentials(rk, "", ""));
-            poked_s = now_s();
+        poke(reader);
+    }
+}
+
+static void idle(struct reader *reader, double seconds)
+{
+    long thread = switches(RUSAGE_THREAD), process = switches(RUSAGE_SELF);
+    double cpu = cpu_s(), until_s = now_s() + seconds;
+    rd_kafka_message_t *message;
+
+    for (double left; (left = until_s - now_s()) > 0;)
+        if (rd_kafka_consume_batch_queue(reader->queue, (int)(left * 1e3) + 1, &message, 1) == 1)
+            rd_kafka_message_destroy(message);
+    thread = switches(RUSAGE_THREAD) - thread;
+    process = switches(RUSAGE_SELF) - process;
+    printf("switches=%ld others=%ld cpu_ms=%.3f kb=%ld\n", thread, process - thread,
+           (cpu_s() - cpu) * 1e3, peak_kb());
+}
+
+static int compare(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+
+    return (left > right) - (left < right);
+}
+
+static double percentile(const double *sorted, int count, double percent)
+{
+    return sorted[(int)((count - 1) * percent / 100)] * 1e6;
+}
+
+static void live(struct reader *reader, int count)
+{
+    double *latencies = calloc((size_t)count, sizeof *latencies);
+    rd_kafka_message_t *messages[BATCH];
+    double cpu = cpu_s();
+    int seen = 0;
+
+    puts("ready");
+    fflush(stdout);
+    while (seen < count) {
+        ssize_t got = rd_kafka_consume_batch_queue(reader->queue, 0, messages, BATCH);
+
+        if (got == 0)
+            got = rd_kafka_consume_batch_queue(reader->queue, 1000, messages, 1);
+        for (ssize_t i = 0; i < got; i++) {
+            if (messages[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR && seen < count)
+                latencies[seen++] = now_s() - strtod(messages[i]->payload, NULL);
+            rd_kafka_message_destroy(messages[i]);
         }
     }
-    getrusage(RUSAGE_SELF, &usage);
-    printf("%lld %.6f %.6f %ld %lld\n", (long long)handled, now_s() - began_s,
-           (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6,
-           usage.ru_maxrss, fills_table ? (long long)used : (long long)bytes);
-    rd_kafka_topic_partition_list_destroy(end);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_consumer_close(rk);
-    rd_kafka_destroy(rk);
+    qsort(latencies, (size_t)count, sizeof *latencies, compare);
+    printf("p50_us=%.1f p99_us=%.1f max_us=%.1f cpu_ms=%.3f\n", percentile(latencies, count, 50),
+           percentile(latencies, count, 99), percentile(latencies, count, 100),
+           (cpu_s() - cpu) * 1e3);
+    free(latencies);
+}
+
+int main(int count, char **arguments)
+{
+    struct reader reader = {0};
+    const char *work = count > 3 ? arguments[3] : "";
+    bool fills_table = strcmp(work, "table") == 0;
+    bool is_history = fills_table || strcmp(work, "count") == 0;
+    bool is_idle = strcmp(work, "idle") == 0;
+    double began_s = now_s();
+
+    if (!(is_history && count == 4) &&
+        !((is_idle || strcmp(work, "live") == 0) && count == 5 && atof(arguments[4]) > 0))
+        die("usage: c_loop ADDRESSES TOPIC count | table | idle SECONDS | live MESSAGES");
+    entries = calloc(room, sizeof *entries);
+    open_reader(&reader, arguments[1], arguments[2]);
+    read_history(&reader, fills_table);
+    if (is_history)
+        printf("messages=%lld seconds=%.6f cpu=%.6f kb=%ld result=%lld\n", (long long)handled,
+               now_s() - began_s, cpu_s(), peak_kb(),
+               fills_table ? (long long)used : (long long)bytes);
+    else if (is_idle)
+        idle(&reader, atof(arguments[4]));
+    else
+        live(&reader, atoi(arguments[4]));
+    close_reader(&reader);
     return 0;
 }

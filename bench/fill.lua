@@ -1,15 +1,17 @@
 --- Fills a topic with messages to read: keys from a set, values of one size, over all its partitions.
 --
---     lua bench/fill.lua ADDRESSES TOPIC PARTITIONS MESSAGES VALUE_BYTES [KEYS [CODEC]]
+--     lua bench/fill.lua ADDRESSES TOPIC PARTITIONS MESSAGES VALUE_BYTES [KEYS [CODEC [RUN]]]
 --
+-- RUN messages in a row go to the same partition (1): with many partitions, what makes batches full.
+-- Values are parts of one text of words, of which lz4 makes 1.6 bytes one.
 -- With the word "granted" for MESSAGES it sends 10 000 for each line that it reads, until there are no
 -- more: whoever writes the lines sets the pace.
 
 local producer = require "kafka_history.producer"
 
-local addresses, topic, partitions, messages, bytes, keys, codec = ...
+local addresses, topic, partitions, messages, bytes, keys, codec, run = ...
 partitions, bytes = tonumber(partitions), tonumber(bytes)
-keys = tonumber(keys) or 10000
+keys, run = tonumber(keys) or 10000, tonumber(run) or 1
 
 local out = assert(producer.new {
   addresses = addresses,
@@ -18,14 +20,35 @@ local out = assert(producer.new {
     ["queue.buffering.max.messages"] = 1000000,
   },
 })
-local text = ("the quick brown fox jumps over the lazy dog "):rep(math.ceil(bytes / 44) + 1)
+
+-- The same at every run: a generator of its own.
+local seed = 1
+local function random(below)
+  seed = seed * 48271 % 2147483647
+  return seed % below
+end
+
+local letters = "etaoinshrdlucmfwypvbgkjqxz"
+local words = {}
+for i = 1, 2000 do
+  local word = {}
+  for at = 1, 3 + random(7) do
+    local letter = 1 + random(#letters)
+    word[at] = letters:sub(letter, letter)
+  end
+  words[i] = table.concat(word)
+end
+local sentence = {}
+for i = 1, 40000 do sentence[i] = words[1 + random(#words)] end
+local text = table.concat(sentence, " ")
+
 local sent = 0
 local function send(count)
   for i = sent + 1, sent + count do
-    local shift = i % 44
+    local shift = i * 7919 % (#text - bytes)
     assert(out:send(topic, {
       key = ("key-%07d"):format(i * 7919 % keys), value = text:sub(shift + 1, shift + bytes),
-      partition = i % partitions,
+      partition = math.floor(i / run) % partitions,
     }))
   end
   sent = sent + count

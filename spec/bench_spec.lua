@@ -1,0 +1,42 @@
+-- That the benchmarks run: tiny topics on the embedded broker, no broker of its own. What they measure is
+-- nobody's verdict here. Runs under Lua 5.4.
+
+local function run(command)
+  local pipe = assert(io.popen(command .. " 2>&1", "r"))
+  local output = pipe:read "*a"
+  local ok = pipe:close()
+  if not ok then error(command .. "\nfailed:\n" .. output, 2) end
+  return output
+end
+
+local function read_lines(name)
+  local lines = {}
+  for line in io.lines(name) do lines[#lines + 1] = line end
+  return lines
+end
+
+describe("the benchmarks", function()
+  local results
+
+  setup(function()
+    results = run("mktemp -d"):match "%S+"
+    run "make -s build/bench/c_loop build/bench/meter build/bench/ticker"
+  end)
+
+  teardown(function() os.execute("rm -r " .. results) end)
+
+  -- Four topics, two works, three contestants.
+  it("read the same with a C loop and with the module, print tables and save the figures", function()
+    local output = run(("KAFKA_HISTORY_BROKER=embedded ROUNDS=2 MESSAGES=800 ONLY='^Lua 5.4 [of]%%w+$' "
+      .. "RESULTS=%s bench/run read"):format(results))
+    local tables = select(2, output:gsub("\n| C loop +| +%d+ | +1.00 ", ""))
+    assert.are.equal(8, tables, output)
+    assert.truthy(output:find("\n| Lua 5.4 objects +| +%d+ | +%d+%.%d%d |"), output)
+    local lines = read_lines(results .. "/read.csv")
+    assert.are.equal("topic,work,contestant,round,messages,seconds,cpu,kb", lines[1])
+    local sum = 0
+    for i = 2, #lines do sum = sum + lines[i]:match "^[^,]+,%w+,[^,]+,[12],(%d+)," end
+    -- Two rounds of two works, three contestants, four topics.
+    assert.are.equal(2 * 2 * 3 * (3 * 800 + 400), sum)
+  end)
+end)
