@@ -559,7 +559,8 @@ static const struct option defaults[] = {
 
 /* The same, where librdkafka has the property. */
 static const struct option newer_defaults[] = {
-    {"fetch.queue.backoff.ms", "10"}, /* 2.2; how older ones are woken: must_poke */
+    /* 2.2; a full queue drains in a few milliseconds. How older ones are woken: must_poke. */
+    {"fetch.queue.backoff.ms", "1"},
     /* 2.5; the end of a client may wait a second for its metrics to go out. */
     {"enable.metrics.push", "false"},
 };
