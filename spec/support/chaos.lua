@@ -154,10 +154,8 @@ end
 
 -- Gives the partition to the node. True: it has moved. It cannot where the node is down or behind.
 local function lead(address, topic, partition, node)
-  local pipe = assert(io.popen(("timeout 3 build/kafka-admin %s lead %s %d %d 2>&1"):format(address, topic,
-    partition, node)))
-  local before = tonumber((pipe:read "*a"))
-  pipe:close()
+  local before = tonumber(child.output(("timeout 3 build/kafka-admin %s lead %s %d %d 2>&1"):format(address,
+    topic, partition, node)))
   return before ~= nil and before ~= node
 end
 
