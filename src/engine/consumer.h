@@ -22,6 +22,7 @@
 #define KH_CONSUMER_H
 
 #include "config.h"
+#include "endings.h"
 #include "error.h"
 #include "latch.h"
 #include "report.h"
@@ -116,12 +117,29 @@ typedef struct kh_partition_progress {
     int64_t target;   /* T; -1: a partition that came after the snapshot */
     int64_t end_offset;
     int64_t lag; /* offsets between position and end_offset */
+    bool assigned; /* it is this consumer's to read; in a group it may be another member's */
     bool caught_up;
 } kh_partition_progress;
 
 /* Both answer in every state, from memory. */
 kh_progress kh_consumer_progress(const kh_consumer *consumer);
 kh_partition_progress kh_consumer_partition(const kh_consumer *consumer, int index);
+
+/* --- in a group --- */
+
+bool kh_consumer_is_member(const kh_consumer *consumer);
+
+/* Asks to commit what has been handled; returns a number to ask with how it went. -1: the consumer
+ * is no member, or closed. */
+int64_t kh_consumer_commit(kh_consumer *consumer);
+
+typedef enum kh_commit_state { KH_COMMIT_UNDER_WAY, KH_COMMIT_DONE, KH_COMMIT_FAILED } kh_commit_state;
+
+/* Looks for the answer; the fd tells when to look. The error is filled in when it has failed. */
+kh_commit_state kh_consumer_commit_state(kh_consumer *consumer, int64_t number, kh_error *error);
+
+/* Where a member's leaving is counted; the host's, which outlives the consumer. */
+void kh_consumer_count_end(kh_consumer *consumer, kh_endings *endings);
 
 /* Ends reading, releases the latch if it is still pending, and waits for librdkafka's end up to
  * wait_ms (0: not at all); idempotent. */
