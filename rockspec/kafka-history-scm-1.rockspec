@@ -63,6 +63,8 @@ build = {
     },
     kafka_history = "lua/kafka_history/init.lua",
     ["kafka_history.broker"] = "lua/kafka_history/broker.lua",
+    ["kafka_history.cqueues"] = "lua/kafka_history/cqueues.lua",
+    ["kafka_history.host"] = "lua/kafka_history/host.lua",
     ["kafka_history.options"] = "lua/kafka_history/options.lua",
     ["kafka_history.producer"] = "lua/kafka_history/producer.lua",
     ["kafka_history.progress"] = "lua/kafka_history/progress.lua",

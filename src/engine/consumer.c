@@ -1444,6 +1444,11 @@ void kh_consumer_close(kh_consumer *c, int wait_ms)
                      free_job, wait_ms);
 }
 
+bool kh_consumer_has_ended(kh_consumer *c)
+{
+    return c->closed_handles != NULL && kh_handles_have_ended(c->closed_handles);
+}
+
 void kh_consumer_free(kh_consumer *c)
 {
     if (c == NULL)

@@ -50,6 +50,10 @@ void kh_handles_keep_queue(kh_handles *handles, const char *topic, int32_t parti
 bool kh_handles_close(kh_handles *handles, rd_kafka_topic_partition_list_t *assigned,
                       void (*free_job)(void *job), int wait_ms);
 
+/* After kh_handles_close: is the end over? If not, the wake-up fd is silenced, and becomes readable
+ * when it is; from then on it stays readable. */
+bool kh_handles_have_ended(kh_handles *handles);
+
 /* Gives up the owner's reference; after kh_handles_close. */
 void kh_handles_drop(kh_handles *handles);
 
