@@ -55,28 +55,34 @@ end
 
 --- A host of a loop that can watch file descriptors.
 -- @tparam table loop
---   inside()            is this code run by the loop, and can it yield to it? Where it is not, the thread
---                       waits; where that would be a mistake it raises an error
+--   inside()            is this code run by the loop, and can it yield to it?
+--   refusal             the error where it is not; nil: the thread waits then
 --   wait(fd, seconds)   yields until the fd is readable, at most that long (nil: no bound); may return
 --                       early; any number of coroutines may wait for the same fd
 --   pause(fd)           yields until everything else that is ready has run once; the fd is any open one
 function host.adapt(loop)
   local own = { inside = loop.inside }
 
+  local function is_inside()
+    if loop.inside() then return true end
+    if loop.refusal then error(loop.refusal, 0) end
+    return false
+  end
+
   function own.wait(consumer, seconds)
-    if not loop.inside() then return blocking.wait(consumer, seconds) end
+    if not is_inside() then return blocking.wait(consumer, seconds) end
     local left = sooner(seconds >= 0 and seconds or nil, engine.timeout(consumer))
     if left ~= 0 then loop.wait(engine.pollfd(consumer), left) end
   end
 
   function own.rest(consumer, seconds)
-    if not loop.inside() then return blocking.rest(consumer, seconds) end
+    if not is_inside() then return blocking.rest(consumer, seconds) end
     engine.rest(consumer, 0) -- which silences the fd
     loop.wait(engine.pollfd(consumer), seconds)
   end
 
   function own.pause(consumer)
-    if loop.inside() then loop.pause(engine.pollfd(consumer)) end
+    if is_inside() then loop.pause(engine.pollfd(consumer)) end
   end
 
   function own.await(latch, deadline)

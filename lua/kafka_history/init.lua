@@ -177,7 +177,8 @@ function waitable.methods.wait(latch, seconds)
   local its_host = hosts[latch]
   if its_host.inside() then return its_host.await(latch, deadline) end
   error("wait: this state owns the consumer, so nobody would read while it waits; use "
-    .. 'read_history(handler, { stop_at = "caught_up" }), or the adapter of your event loop', 2)
+    .. 'read_history(handler, { stop_at = "caught_up" }), or the adapter of your event loop and a '
+    .. "coroutine of the loop's", 2)
 end
 
 return history
