@@ -6,12 +6,16 @@
 --     consumer:read_history(function(msg) prices[msg.key] = msg.value end, { stop_at = "caught_up" })
 
 local core = require "kafka_history.core"
+local host = require "kafka_history.host"
 local options = require "kafka_history.options"
 local reader = require "kafka_history.reader"
 
 local engine = core.consumer
 local methods = engine.methods
 local waitable = core.waitable
+
+-- Of each waitable that was made here.
+local hosts = setmetatable({}, { __mode = "k" })
 
 local history = { _VERSION = "kafka-history scm" }
 
@@ -22,7 +26,7 @@ local callbacks = { "on_event", "on_log", "on_stats" }
 
 -- The configuration without what is Lua's: a copy, so that the caller's table stays as it is.
 local function split(config, level)
-  local shared = { batch = {}, handled = 0, skipped = 0, limit = 0 }
+  local shared = { batch = {}, handled = 0, skipped = 0, limit = 0, stride = 1, pause_at = 0 }
   local rest = {}
   for key, value in pairs(config) do rest[key] = value end
   for _, name in ipairs(callbacks) do
@@ -33,6 +37,17 @@ local function split(config, level)
     shared[name], rest[name] = rest[name], nil
   end
   return rest, shared
+end
+
+local function new(config, its_host)
+  if type(config) ~= "table" then
+    error("new: expected a table of configuration, got " .. options.describe(config), 2)
+  end
+  local rest, shared = split(config, 2)
+  shared.host = its_host
+  local consumer, err, code = engine.new(rest, shared)
+  if code == "CONFIG" then error("new: " .. err:gsub("^CONFIG: ", ""), 2) end
+  return consumer, err, code
 end
 
 --- Makes a consumer. Nothing is asked of a broker before reading begins.
@@ -53,14 +68,18 @@ end
 -- @return the consumer; nil, err, code when the client cannot be made (a missing CA file, say).
 -- Raises an error for a mistake in the configuration: it names the key.
 function history.new(config)
-  if type(config) ~= "table" then
-    error("new: expected a table of configuration, got " .. options.describe(config), 2)
+  return new(config, host.blocking)
+end
+
+--- The same module with a host's way to wait, which is what `kafka_history.cqueues` and its like return.
+-- lua/kafka_history/host.lua says what a host is.
+function history.with_host(its_host)
+  local module = {}
+  for name, value in pairs(history) do module[name] = value end
+  function module.new(config)
+    return new(config, its_host)
   end
-  local rest, shared = split(config, 2)
-  shared.host = reader.blocking
-  local consumer, err, code = engine.new(rest, shared)
-  if code == "CONFIG" then error("new: " .. err:gsub("^CONFIG: ", ""), 2) end
-  return consumer, err, code
+  return module
 end
 
 -- --- the consumer's methods -----------------------------------------------------------------------------
@@ -99,7 +118,10 @@ end
 function methods.caught_up(consumer)
   local shared, is_closed = engine.shared(consumer)
   if is_closed then return closed() end
-  shared.waitable = shared.waitable or engine.waitable(consumer)
+  if not shared.waitable then
+    shared.waitable = engine.waitable(consumer)
+    hosts[shared.waitable] = shared.host
+  end
   return shared.waitable
 end
 
@@ -128,7 +150,7 @@ function methods.close(consumer)
     shared.closing = true
     interrupt(consumer, shared)
   else
-    engine.close(consumer)
+    shared.host.close(consumer)
   end
   return true
 end
@@ -143,28 +165,20 @@ local function check_seconds(seconds)
   end
 end
 
--- A signal ends one poll, so that Ctrl-C gets its turn; then the rest is waited for.
-local function poll_until(latch, deadline)
-  while true do
-    local left = deadline and math.max(deadline - engine.now(), 0) or -1
-    local released, err, code = waitable.poll(latch, left)
-    if released then return true end
-    if err then return nil, err, code end
-    if released == false then return nil, "timeout", "TIMEOUT" end
-  end
-end
-
 --- Waits until it is released: true when caught up; nil, err, code when reading failed or the consumer
--- was closed; nil, "timeout", "TIMEOUT".
+-- was closed; nil, "timeout", "TIMEOUT". In a host's loop only the coroutine waits.
 -- @tparam ?number seconds at most; nil: without end. 0 only looks.
 function waitable.methods.wait(latch, seconds)
   check_seconds(seconds)
-  if seconds ~= 0 and waitable.is_owned(latch) and latch:state() == "pending" then
-    error("wait: this state owns the consumer, so nobody would read while it waits; use "
-      .. 'read_history(handler, { stop_at = "caught_up" }), or the adapter of your event loop', 2)
-  end
   local deadline = seconds and seconds < math.huge and engine.now() + seconds or nil
-  return poll_until(latch, deadline)
+  if seconds == 0 or not waitable.is_owned(latch) or latch:state() ~= "pending" then
+    return host.blocking.await(latch, deadline)
+  end
+  local its_host = hosts[latch]
+  if its_host.inside() then return its_host.await(latch, deadline) end
+  error("wait: this state owns the consumer, so nobody would read while it waits; use "
+    .. 'read_history(handler, { stop_at = "caught_up" }), or the adapter of your event loop and a '
+    .. "coroutine of the loop's", 2)
 end
 
 return history

@@ -1,5 +1,5 @@
 --- The reading loop: one C call a batch, the handler called from Lua, so that handlers may yield on
--- every Lua. What waits, and how, is the host's: see `host` below.
+-- every Lua. What waits, and how, is the host's: lua/kafka_history/host.lua says what one is.
 
 local core = require "kafka_history.core"
 local options = require "kafka_history.options"
@@ -12,8 +12,12 @@ local reader = {}
 
 local BATCH = 500
 
---- The host that has no loop of its own: the thread waits in poll(2).
-reader.blocking = { wait = engine.wait, rest = engine.rest }
+-- How long a reader that has enough to do may keep its host's loop from the others, in seconds.
+local SLICE = 0.005
+
+-- Of this many messages at the most the clock is asked once; of one when they take their time.
+local STRIDE = 8
+local SWIFT = 0.0002
 
 -- --- failures ---------------------------------------------------------------------------------------
 
@@ -72,6 +76,16 @@ end
 
 local run = {}
 
+-- Has `due` come? Asking the clock costs as much as a small handler.
+local function is_due(shared, at, due)
+  local time = now()
+  local per_message = (time - shared.looked) / shared.stride
+  shared.looked = time
+  shared.stride = per_message < SWIFT and math.min(2 * shared.stride, STRIDE) or 1
+  shared.look_at = at + shared.stride
+  return time >= due
+end
+
 -- The rest of the batch, until it is handled, the handler fails, somebody asks to stop (limit becomes
 -- 0), or `due` has come. shared.handled says how far it got.
 function run.message(shared, handler, consumer, due)
@@ -81,7 +95,7 @@ function run.message(shared, handler, consumer, due)
     if not ok and (ok == false or err ~= nil) then return "failed", err end
     at = at + 1
     shared.handled = at
-    if due and now() >= due then return end
+    if due and at >= shared.look_at and is_due(shared, at, due) then return end
   end
 end
 
@@ -93,7 +107,7 @@ run[2] = function(shared, handler, consumer, due)
     if not ok and (ok == false or err ~= nil) then return "failed", err end
     at = at + 1
     shared.handled = at
-    if due and now() >= due then return end
+    if due and at >= shared.look_at and is_due(shared, at, due) then return end
   end
 end
 
@@ -107,7 +121,7 @@ function run.fields(shared, handler, consumer, due, width)
     if not ok and (ok == false or err ~= nil) then return "failed", err end
     at = at + 1
     shared.handled = at
-    if due and now() >= due then return end
+    if due and at >= shared.look_at and is_due(shared, at, due) then return end
   end
 end
 
@@ -182,6 +196,9 @@ end
 
 -- Runs the handler over the batch. true: read on; else the results of read_history.
 local function handle_batch(consumer, shared, handler, opts, due)
+  if due then
+    shared.looked, shared.look_at = now(), shared.handled + shared.stride
+  end
   local ok, failed, err = xpcall(opts.run, on_raise, shared, handler, consumer, due, opts.width)
   if ok and not failed then return true end
   local failure
@@ -245,9 +262,24 @@ local function look_at_clock(consumer, shared, opts, clock)
   return true
 end
 
+-- When the handler's loop must be left.
+local function next_look(shared, clock)
+  local due = next_due(clock)
+  if not shared.host.pause then return due end
+  return due and math.min(due, shared.pause_at) or shared.pause_at
+end
+
+-- In a host with a loop: lets the others run when it is their turn.
+local function pause_if_due(consumer, shared)
+  if not shared.host.pause or now() < shared.pause_at then return end
+  shared.host.pause(consumer)
+  shared.pause_at = now() + SLICE
+end
+
 local function wait(consumer, shared, clock)
   local due = next_due(clock)
   shared.host.wait(consumer, due and math.max(due - now(), 0) or -1)
+  shared.pause_at = now() + SLICE
 end
 
 -- A pause before the same message is tried again; true when it is over.
@@ -260,6 +292,7 @@ local function rest(consumer, shared, clock)
   local due = next_due(clock)
   if due then left = math.min(left, math.max(due - now(), 0)) end
   shared.host.rest(consumer, left)
+  shared.pause_at = now() + SLICE
   return false
 end
 
@@ -267,6 +300,7 @@ end
 -- the error. `fresh`: the batch was filled in this call.
 local function prepare(consumer, shared, opts, clock, fresh)
   while true do
+    pause_if_due(consumer, shared)
     local ok, err, code, raised = asked_to_stop(shared)
     if ok then ok, err, code, raised = look_at_clock(consumer, shared, opts, clock) end
     if ok then ok, err, code = asked_to_stop(shared) end
@@ -333,7 +367,7 @@ end
 local function finish(consumer, shared)
   shared.running = false
   if shared.closing then
-    engine.close(consumer)
+    shared.host.close(consumer)
   else
     engine.settle(consumer)
   end
@@ -364,7 +398,7 @@ local function read(consumer, shared, handler, opts)
     if not ready then return nil, err, code, raised end
     fresh = true
     local ok
-    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, next_due(clock))
+    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, next_look(shared, clock))
     if not ok then return nil, err, code, raised end
   end
 end

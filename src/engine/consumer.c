@@ -1657,6 +1657,11 @@ bool kh_consumer_is_member(const kh_consumer *c)
     return is_member(c);
 }
 
+bool kh_consumer_has_ended(kh_consumer *c)
+{
+    return c->closed_handles != NULL && kh_handles_have_ended(c->closed_handles);
+}
+
 void kh_consumer_free(kh_consumer *c)
 {
     if (c == NULL)

@@ -145,6 +145,10 @@ void kh_consumer_count_end(kh_consumer *consumer, kh_endings *endings);
  * wait_ms (0: not at all); idempotent. */
 void kh_consumer_close(kh_consumer *consumer, int wait_ms);
 
+/* Is the end over that kh_consumer_close has begun? Where it was not waited for: ask, and while the
+ * answer is no wait for kh_consumer_pollfd, in whatever loop. */
+bool kh_consumer_has_ended(kh_consumer *consumer);
+
 /* Frees the consumer; closes it without waiting if nobody has. NULL is allowed. */
 void kh_consumer_free(kh_consumer *consumer);
 

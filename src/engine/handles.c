@@ -367,6 +367,7 @@ static void end(kh_handles *handles)
     handles->ended = true;
     pthread_cond_broadcast(&handles->ended_changed);
     pthread_mutex_unlock(&handles->lock);
+    kh_wakeup_notify(&handles->wakeup);
 }
 
 static void *run_closer(void *opaque)
@@ -415,6 +416,20 @@ bool kh_handles_close(kh_handles *handles, const kh_ending *ending, int wait_ms)
     }
     pthread_detach(closer);
     return wait_for_end(handles, wait_ms);
+}
+
+/* Drained before it is asked, so that the notification of the end is not lost. */
+bool kh_handles_have_ended(kh_handles *handles)
+{
+    bool ended;
+
+    kh_wakeup_drain(&handles->wakeup);
+    pthread_mutex_lock(&handles->lock);
+    ended = handles->ended;
+    pthread_mutex_unlock(&handles->lock);
+    if (ended)
+        kh_wakeup_notify(&handles->wakeup);
+    return ended;
 }
 
 void kh_handles_drop(kh_handles *handles)

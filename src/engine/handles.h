@@ -71,6 +71,10 @@ typedef struct kh_ending {
  * have been destroyed before. */
 bool kh_handles_close(kh_handles *handles, const kh_ending *ending, int wait_ms);
 
+/* After kh_handles_close: is the end over? If not, the wake-up fd is silenced, and becomes readable
+ * when it is; from then on it stays readable. */
+bool kh_handles_have_ended(kh_handles *handles);
+
 /* Gives up the owner's reference; after kh_handles_close. */
 void kh_handles_drop(kh_handles *handles);
 

@@ -24,7 +24,6 @@
 
 #define CONSUMER_CLASS "kafka_history.consumer"
 #define REPORT_CLASS "kafka_history.report"
-#define CLOSE_MS 5000
 
 struct consumer {
     kh_config *config; /* while it is being filled in */
@@ -656,16 +655,26 @@ static int consumer_progress(lua_State *L)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-/* close(consumer): waits for librdkafka's end, bounded. */
+/* close(consumer, seconds): begins librdkafka's end and waits for it, at most that long. */
 static int consumer_close(lua_State *L)
 {
     struct consumer *consumer = check(L);
+    int wait_ms = kh_check_timeout_ms(L, 2);
 
+    luaL_argcheck(L, wait_ms >= 0, 2, "out of range");
     lua_settop(L, 1);
     settle(L, consumer);
     consumer->closed = true;
-    kh_consumer_close(consumer->engine, CLOSE_MS);
+    kh_consumer_close(consumer->engine, wait_ms);
     return 0;
+}
+
+/* has_ended(consumer): whether the end that close() has begun is over; while it is not, the fd
+ * becomes readable when it is. */
+static int consumer_has_ended(lua_State *L)
+{
+    lua_pushboolean(L, kh_consumer_has_ended(check(L)->engine));
+    return 1;
 }
 
 static int consumer_gc(lua_State *L)
@@ -673,6 +682,8 @@ static int consumer_gc(lua_State *L)
     struct consumer *consumer = luaL_checkudata(L, 1, CONSUMER_CLASS);
 
     if (consumer->pid == getpid()) {
+        if (consumer->engine != NULL)
+            kh_forget_fd(L, kh_consumer_pollfd(consumer->engine));
         kh_config_free(consumer->config);
         kh_consumer_free(consumer->engine);
     }
@@ -727,6 +738,7 @@ static const luaL_Reg functions[] = {
     {"fail", consumer_fail},
     {"settle", consumer_settle},
     {"close", consumer_close},
+    {"has_ended", consumer_has_ended},
     {"pollfd", consumer_pollfd},
     {"timeout", consumer_timeout},
     {"is_caught_up", consumer_is_caught_up},
