@@ -4,6 +4,7 @@
 --     wait(consumer, seconds)   until there is something to do, at most that long (negative: no
 --                               bound); may return early
 --     rest(consumer, seconds)   a pause in reading, which only engine.wake must end early
+--     answer(consumer, seconds) until engine.commit_state has something to look at, at most that long
 --     pause(consumer)           lets whatever else is ready in the loop run once; nil: there is no loop
 --     await(waitable, deadline) the results of waitable:wait; deadline as of engine.now(), or nil
 --     close(consumer)           begins its end, and waits for that for at most host.CLOSE_S
@@ -24,7 +25,7 @@ host.is_yieldable = coroutine.isyieldable -- luacheck: std max
 
 -- --- without a loop: the thread waits in poll(2) -------------------------------------------------------
 
-local blocking = { wait = engine.wait, rest = engine.rest }
+local blocking = { wait = engine.wait, rest = engine.rest, answer = engine.wait_for_answer }
 host.blocking = blocking
 
 function blocking.inside()
@@ -79,6 +80,11 @@ function host.adapt(loop)
     if not is_inside() then return blocking.rest(consumer, seconds) end
     engine.rest(consumer, 0) -- which silences the fd
     loop.wait(engine.pollfd(consumer), seconds)
+  end
+
+  function own.answer(consumer, seconds)
+    if not is_inside() then return blocking.answer(consumer, seconds) end
+    loop.wait(engine.answer_fd(consumer), seconds)
   end
 
   function own.pause(consumer)

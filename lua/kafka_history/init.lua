@@ -11,6 +11,7 @@ local options = require "kafka_history.options"
 local reader = require "kafka_history.reader"
 
 local engine = core.consumer
+local now = engine.now
 local methods = engine.methods
 local waitable = core.waitable
 
@@ -47,6 +48,7 @@ local function new(config, its_host)
   shared.host = its_host
   local consumer, err, code = engine.new(rest, shared)
   if code == "CONFIG" then error("new: " .. err:gsub("^CONFIG: ", ""), 2) end
+  if consumer and engine.is_member(consumer) then shared.alive_at = 0 end
   return consumer, err, code
 end
 
@@ -56,7 +58,13 @@ end
 --   topics             names: an array, or one string; required
 --   client_id          a string
 --   version            of brokers that do not tell theirs, as in "2.8.0" (broker.version.fallback)
---   from_beginning     boolean (true); false: from the end as of now
+--   consumer_group     a name: the members of that group share the partitions of the topics, and an
+--                      offset is committed when its message was handled; nil: every consumer reads all
+--   commit_interval    seconds (5) between two commits of a group's member; math.huge: only when it
+--                      gives partitions back, and by commit()
+--   from_beginning     boolean. Without a group (true): false: from the end as of now. In one (false):
+--                      true: what this consumer is given it reads from the beginning, once; false: from
+--                      the group's commit, the beginning where there is none
 --   start              { timestamp = milliseconds since 1970 } | { last = n } of each partition |
 --                      { topic = { [partition] = offset } }
 --   target             "end" (the default): all that is there at the start is history, open transactions
@@ -125,6 +133,49 @@ function methods.caught_up(consumer)
   return shared.waitable
 end
 
+--- The partitions that this consumer reads now: an array of { topic, partition }.
+function methods.assignment(consumer)
+  local _, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  local places = {}
+  for i, place in ipairs(engine.progress(consumer).partitions) do
+    places[i] = { topic = place.topic, partition = place.partition }
+  end
+  return places
+end
+
+local function check_seconds(method, seconds)
+  if seconds ~= nil and not (type(seconds) == "number" and seconds >= 0) then
+    error(("%s: expected a number of seconds, 0 or more, got %s"):format(method,
+      options.describe(seconds)), 3)
+  end
+end
+
+--- Commits what was handled so far: true when the group has it; nil, err, code; nil, "timeout", "TIMEOUT"
+-- when there was no answer yet: it may still be committed. Members of a group only.
+-- @tparam ?number seconds to wait at most (5)
+function methods.commit(consumer, seconds)
+  check_seconds("commit", seconds)
+  local shared, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  if not engine.is_member(consumer) then
+    error("commit: this consumer is in no group, so there is nothing to commit to; "
+      .. "progress().partitions has the positions, for `start`", 2)
+  end
+  local deadline = now() + math.min(seconds or 5, 1e9)
+  local number = engine.commit(consumer)
+  while true do
+    local done, err, code = engine.commit_state(consumer, number)
+    if err then return nil, err, code end
+    if done then return true end
+    local left = deadline - now()
+    if left <= 0 then return nil, "timeout", "TIMEOUT" end
+    shared.host.answer(consumer, left)
+    is_closed = select(2, engine.shared(consumer))
+    if is_closed then return closed() end
+  end
+end
+
 -- Makes the running call look up after the current handler.
 local function interrupt(consumer, shared)
   shared.limit = 0
@@ -159,17 +210,11 @@ engine.metamethods.__close = methods.close
 
 -- --- the waitable's wait -----------------------------------------------------------------------------------
 
-local function check_seconds(seconds)
-  if seconds ~= nil and not (type(seconds) == "number" and seconds >= 0) then
-    error("wait: expected a number of seconds, 0 or more, got " .. options.describe(seconds), 3)
-  end
-end
-
 --- Waits until it is released: true when caught up; nil, err, code when reading failed or the consumer
 -- was closed; nil, "timeout", "TIMEOUT". In a host's loop only the coroutine waits.
 -- @tparam ?number seconds at most; nil: without end. 0 only looks.
 function waitable.methods.wait(latch, seconds)
-  check_seconds(seconds)
+  check_seconds("wait", seconds)
   local deadline = seconds and seconds < math.huge and engine.now() + seconds or nil
   if seconds == 0 or not waitable.is_owned(latch) or latch:state() ~= "pending" then
     return host.blocking.await(latch, deadline)

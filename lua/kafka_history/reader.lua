@@ -15,6 +15,10 @@ local BATCH = 500
 -- How long a reader that has enough to do may keep its host's loop from the others, in seconds.
 local SLICE = 0.005
 
+-- A member of a group takes a step this often at least, in the middle of a batch too: it learns so
+-- what was revoked, and is not taken for dead.
+local ALIVE = 1
+
 -- Of this many messages at the most the clock is asked once; of one when they take their time.
 local STRIDE = 8
 local SWIFT = 0.0002
@@ -219,8 +223,14 @@ local function asked_to_stop(shared)
   return true
 end
 
+-- Is it time for a member's step?
+local function must_show_alive(shared)
+  return shared.alive_at and now() >= shared.alive_at
+end
+
 -- Fills the batch. Returns how many messages are in it and whether caught up, or an error.
 local function fill(consumer, shared, opts)
+  if shared.alive_at then shared.alive_at = now() + ALIVE end
   local count, caught_up, has_reports, failed_reports =
     engine.advance(consumer, opts.batch or BATCH, opts.stop_at == "caught_up", opts.numbers)
   if count and not has_reports then return count, caught_up end
@@ -262,11 +272,13 @@ local function look_at_clock(consumer, shared, opts, clock)
   return true
 end
 
+local function sooner(a, b)
+  return a and b and math.min(a, b) or a or b
+end
+
 -- When the handler's loop must be left.
 local function next_look(shared, clock)
-  local due = next_due(clock)
-  if not shared.host.pause then return due end
-  return due and math.min(due, shared.pause_at) or shared.pause_at
+  return sooner(sooner(next_due(clock), shared.host.pause and shared.pause_at), shared.alive_at)
 end
 
 -- In a host with a loop: lets the others run when it is their turn.
@@ -289,7 +301,7 @@ local function rest(consumer, shared, clock)
     shared.retry_at = nil
     return true
   end
-  local due = next_due(clock)
+  local due = sooner(next_due(clock), shared.alive_at)
   if due then left = math.min(left, math.max(due - now(), 0)) end
   shared.host.rest(consumer, left)
   shared.pause_at = now() + SLICE
@@ -305,18 +317,22 @@ local function prepare(consumer, shared, opts, clock, fresh)
     if ok then ok, err, code, raised = look_at_clock(consumer, shared, opts, clock) end
     if ok then ok, err, code = asked_to_stop(shared) end
     if not ok then return nil, err, code, raised end
-    if shared.retry_at then
+    local alive = not must_show_alive(shared)
+    if alive and shared.retry_at then
       if rest(consumer, shared, clock) then return "messages" end
-    elseif fresh and shared.handled < shared.limit then
+    elseif alive and fresh and shared.handled < shared.limit then
       return "messages"
     else
       local count, caught_up
       fresh = true
       count, caught_up, code, raised = fill(consumer, shared, opts)
       if not count then return nil, caught_up, code, raised end
-      if count > 0 then return "messages" end
-      if opts.stop_at and caught_up then return "stop" end
-      wait(consumer, shared, clock)
+      if count == 0 then shared.retry_at = nil end
+      if count > 0 and not shared.retry_at then return "messages" end
+      if count == 0 then
+        if opts.stop_at and caught_up then return "stop" end
+        wait(consumer, shared, clock)
+      end
     end
   end
 end
@@ -424,9 +440,10 @@ local function turn(consumer, shared, handler, opts)
   shared.limit = math.min(shared.limit, opts.batch or BATCH)
   while shared.handled < shared.limit do
     local ok
-    ok, err, code, raised = handle_batch(consumer, shared, handler, opts)
+    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, shared.alive_at)
     if not ok then return nil, err, code, raised end
     handled = shared.handled
+    if must_show_alive(shared) then break end
     if shared.retry_at then
       shared.step_retry_at, shared.retry_at = shared.retry_at, nil
       return handled, false

@@ -685,8 +685,7 @@ static int number_of_topic(const kh_config *config, const char *topic)
 /* The offsets by number of the topic: every one must be of a topic that is read. */
 static bool resolve_start(kh_config *config, kh_error *error)
 {
-    bool from_end =
-        config->group == NULL && config->has_from_beginning && !config->from_beginning;
+    bool from_end = config->group == NULL && config->has_from_beginning && !config->from_beginning;
 
     if (config->group != NULL && config->start_kind != KH_START_BEGINNING)
         return refuse(error, "start: goes without consumer_group only: a group begins where its "

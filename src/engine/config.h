@@ -110,10 +110,10 @@ typedef struct kh_settings {
     int64_t start_number; /* the timestamp in ms, or how many of the last messages */
     const kh_start_offset *start_offsets;
     size_t start_offset_count;
-    const char *group;   /* whose member the consumer is; NULL: standalone */
-    bool from_beginning; /* a member reads what it is given from its beginning once */
+    const char *group;          /* whose member the consumer is; NULL: standalone */
+    bool from_beginning;        /* a member reads what it is given from its beginning once */
     int64_t commit_interval_ms; /* INT64_MAX: never, but when a partition is given back */
-    int64_t max_poll_ms; /* a member that takes no step for longer is taken for dead */
+    int64_t max_poll_ms;        /* a member that takes no step for longer is taken for dead */
 } kh_settings;
 
 /* Of a finished config; valid as long as that is. */

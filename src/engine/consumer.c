@@ -275,7 +275,8 @@ static void read_from(kh_consumer *c, int index, int64_t offset)
     kh_fetching_drop(&c->fetching, index);
     place->next = offset;
     place->eof = -1;
-    place->committed = -1; /* what the group has is of a log that is no more, or lies before a gap */
+    place->committed =
+        -1; /* what the group has is of a log that is no more, or lies before a gap */
     if (!place->parked)
         kh_fetching_begin_anew(&c->fetching, index);
 }
@@ -432,13 +433,14 @@ static void free_job(void *opaque)
     free(job);
 }
 
-/* Where the group has committed nothing, and how old the snapshot is, the beginning is asked for. */
+/* Where the group has committed nothing, and how old the snapshot is, the beginning is asked for.
+ */
 static void ask_where_to_begin(struct job *job, kh_helper *helper)
 {
     bool missing = false;
 
-    job->snapshot.failed = !kh_group_ask_committed(job->asker.rk, job->assigned, helper,
-                                                   &job->snapshot.error);
+    job->snapshot.failed =
+        !kh_group_ask_committed(job->asker.rk, job->assigned, helper, &job->snapshot.error);
     for (int i = 0; i < job->assigned->cnt; i++)
         missing = missing || job->assigned->elems[i].offset < 0;
     if (!job->snapshot.failed && job->snapshot.partition_count > 0 &&
@@ -663,7 +665,8 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
     c->phase = PHASE_READING;
     c->snapshot_ms = kh_clock_ms();
     /* The topics' ids are not waited for at the start: those that are missing are asked for now. */
-    c->refresh_at_ms = kh_library_has_topic_ids() ? c->snapshot_ms : next_refresh(c, c->snapshot_ms);
+    c->refresh_at_ms =
+        kh_library_has_topic_ids() ? c->snapshot_ms : next_refresh(c, c->snapshot_ms);
     tell_snapshot(c);
     if (is_member(c))
         return;
@@ -845,8 +848,8 @@ static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
         tell_failure(c);
     }
     for (int i = 0; i < partitions->cnt && code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS; i++) {
-        int index = kh_places_named(&c->places, partitions->elems[i].topic,
-                                    partitions->elems[i].partition);
+        int index =
+            kh_places_named(&c->places, partitions->elems[i].topic, partitions->elems[i].partition);
 
         if (index >= 0)
             revoke_place(c, index);
@@ -1275,7 +1278,8 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *con
         return -1;
     }
     begin_turn(c, now_ms);
-    /* A member shows that it is alive, and learns what was revoked, in the middle of a batch too. */
+    /* A member shows that it is alive, and learns what was revoked, in the middle of a batch too.
+     */
     if (has_batch(c) && is_member(c))
         kh_fetching_poll(&c->fetching);
     if (!has_batch(c)) {
@@ -1606,7 +1610,8 @@ static kh_ending make_ending(kh_consumer *c)
 
 void kh_consumer_count_end(kh_consumer *c, kh_endings *endings)
 {
-    c->endings = endings;
+    kh_endings_drop(c->endings);
+    c->endings = kh_endings_share(endings);
 }
 
 void kh_consumer_close(kh_consumer *c, int wait_ms)
@@ -1625,8 +1630,10 @@ void kh_consumer_close(kh_consumer *c, int wait_ms)
     c->closed_handles = handles;
     if (c->latch != NULL)
         kh_latch_close(c->latch);
-    /* A loop that waits for the fd learns of the end. */
+    /* A loop that waits for one of the fds learns of the end. */
     kh_wakeup_notify(kh_handles_wakeup(handles));
+    if (c->settings != NULL && is_member(c))
+        kh_wakeup_notify(kh_handles_answered(handles));
     kh_handles_close(handles, &ending, wait_ms);
 }
 
@@ -1645,11 +1652,27 @@ kh_commit_state kh_consumer_commit_state(kh_consumer *c, int64_t number, kh_erro
         kh_error_set(error, "CLOSED", "the consumer is closed");
         return KH_COMMIT_FAILED;
     }
+    kh_wakeup_drain(kh_handles_answered(c->handles));
     serve_group(c, kh_clock_ms());
     state = kh_group_commit_state(&c->group, number);
     if (state < 0)
         *error = c->group.commit_error;
     return state < 0 ? KH_COMMIT_FAILED : state > 0 ? KH_COMMIT_DONE : KH_COMMIT_UNDER_WAY;
+}
+
+static const kh_wakeup *answered_of(const kh_consumer *c)
+{
+    return kh_handles_answered(c->handles != NULL ? c->handles : c->closed_handles);
+}
+
+int kh_consumer_answer_fd(const kh_consumer *c)
+{
+    return answered_of(c)->read_fd;
+}
+
+int kh_consumer_wait_for_answer(const kh_consumer *c, int timeout_ms)
+{
+    return kh_wakeup_wait(answered_of(c), timeout_ms);
 }
 
 bool kh_consumer_is_member(const kh_consumer *c)
@@ -1672,6 +1695,8 @@ void kh_consumer_free(kh_consumer *c)
     kh_reports_clear(&c->reports);
     kh_places_clear(&c->places);
     kh_fetching_free(&c->fetching);
+    kh_group_clear(&c->group);
+    kh_endings_drop(c->endings);
     free(c->batch);
     free(c->batch_places);
     kh_handles_drop(c->closed_handles);

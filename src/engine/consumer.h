@@ -116,7 +116,7 @@ typedef struct kh_partition_progress {
     int64_t position; /* where reading would go on */
     int64_t target;   /* T; -1: a partition that came after the snapshot */
     int64_t end_offset;
-    int64_t lag; /* offsets between position and end_offset */
+    int64_t lag;   /* offsets between position and end_offset */
     bool assigned; /* it is this consumer's to read; in a group it may be another member's */
     bool caught_up;
 } kh_partition_progress;
@@ -133,12 +133,23 @@ bool kh_consumer_is_member(const kh_consumer *consumer);
  * is no member, or closed. */
 int64_t kh_consumer_commit(kh_consumer *consumer);
 
-typedef enum kh_commit_state { KH_COMMIT_UNDER_WAY, KH_COMMIT_DONE, KH_COMMIT_FAILED } kh_commit_state;
+typedef enum kh_commit_state {
+    KH_COMMIT_UNDER_WAY,
+    KH_COMMIT_DONE,
+    KH_COMMIT_FAILED
+} kh_commit_state;
 
-/* Looks for the answer; the fd tells when to look. The error is filled in when it has failed. */
+/* Looks for the answer. The error is filled in when it has failed. */
 kh_commit_state kh_consumer_commit_state(kh_consumer *consumer, int64_t number, kh_error *error);
 
-/* Where a member's leaving is counted; the host's, which outlives the consumer. */
+/* Readable when kh_consumer_commit_state has something to look at, whoever else reads meanwhile.
+ * Never closed before kh_consumer_free. */
+int kh_consumer_answer_fd(const kh_consumer *consumer);
+
+/* Waits for that, at most that long; -1: a signal came. */
+int kh_consumer_wait_for_answer(const kh_consumer *consumer, int timeout_ms);
+
+/* Where a member's leaving is to be counted. */
 void kh_consumer_count_end(kh_consumer *consumer, kh_endings *endings);
 
 /* Ends reading, releases the latch if it is still pending, and waits for librdkafka's end up to

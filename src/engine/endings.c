@@ -25,6 +25,14 @@ kh_endings *kh_endings_new(void)
     return endings;
 }
 
+kh_endings *kh_endings_share(kh_endings *endings)
+{
+    pthread_mutex_lock(&endings->lock);
+    endings->references++;
+    pthread_mutex_unlock(&endings->lock);
+    return endings;
+}
+
 static void drop_locked(kh_endings *endings)
 {
     bool last = --endings->references == 0;

@@ -1,10 +1,10 @@
 /*
  * kh_endings: the members of groups that are on their way out, counted.
  *
- * A consumer that is collected ends in the background. Where that happens because its host ends, the
- * process may be gone before the group has heard of it, and the other members would wait for the
- * session to time out: the host waits here, once, after the last consumer. Reference counted; for
- * any thread.
+ * A consumer that is collected ends in the background. Where that happens because its host ends,
+ * the process may be gone before the group has heard of it, and the other members would wait for
+ * the session to time out: the host waits here, once, after the last consumer. Reference counted;
+ * for any thread.
  */
 #ifndef KH_ENDINGS_H
 #define KH_ENDINGS_H
@@ -18,7 +18,8 @@ typedef struct kh_endings kh_endings;
 /* NULL: out of memory. */
 kh_endings *kh_endings_new(void);
 
-/* Gives up the maker's reference. NULL is allowed. */
+/* Another reference, to be dropped; and giving one up, where NULL is allowed. */
+kh_endings *kh_endings_share(kh_endings *endings);
 void kh_endings_drop(kh_endings *endings);
 
 /* A member begins to leave; keeps the count alive until it has. */

@@ -35,7 +35,8 @@ void kh_fetching_free(kh_fetching *f)
 
 /* --- what is fetched -------------------------------------------------------------------------- */
 
-static void report_failed_call(kh_fetching *f, int place, const char *what, rd_kafka_error_t *failed)
+static void report_failed_call(kh_fetching *f, int place, const char *what,
+                               rd_kafka_error_t *failed)
 {
     char text[256];
 

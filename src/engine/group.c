@@ -182,8 +182,7 @@ static rd_kafka_resp_err_t note_committed(kh_group *group,
 
 static void on_commit(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
 {
-    const rd_kafka_topic_partition_list_t *offsets =
-        rd_kafka_event_topic_partition_list(event);
+    const rd_kafka_topic_partition_list_t *offsets = rd_kafka_event_topic_partition_list(event);
     rd_kafka_resp_err_t failed = rd_kafka_event_error(event);
 
     if (failed == 0 && offsets != NULL)
@@ -261,8 +260,7 @@ static void report_answer(kh_group *group, bool assigned)
 void kh_group_answer(kh_group *group, int64_t now_ms)
 {
     bool assigned = group->owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-    rd_kafka_error_t *failed =
-        kh_handles_answer(group->rk, group->owed, group->owed_partitions);
+    rd_kafka_error_t *failed = kh_handles_answer(group->rk, group->owed, group->owed_partitions);
 
     if (failed != NULL) {
         kh_reports_add_error(group->reports, rd_kafka_error_code(failed),
@@ -320,15 +318,13 @@ static int assigned_count(const kh_group *group)
 static int mark_owned(const kh_group *group, const rd_kafka_MemberDescription_t *member,
                       bool *owned)
 {
-    const rd_kafka_MemberAssignment_t *assignment =
-        rd_kafka_MemberDescription_assignment(member);
+    const rd_kafka_MemberAssignment_t *assignment = rd_kafka_MemberDescription_assignment(member);
     const rd_kafka_topic_partition_list_t *list =
         assignment != NULL ? rd_kafka_MemberAssignment_partitions(assignment) : NULL;
     int count = 0;
 
     for (int i = 0; list != NULL && i < list->cnt; i++) {
-        int place =
-            kh_places_named(group->places, list->elems[i].topic, list->elems[i].partition);
+        int place = kh_places_named(group->places, list->elems[i].topic, list->elems[i].partition);
 
         if (place < 0)
             continue;
@@ -361,8 +357,7 @@ static bool is_at_rest(const kh_group *group, const rd_kafka_ConsumerGroupDescri
     free(owned);
     if (me != NULL)
         rd_kafka_mem_free(group->rk, me);
-    return rd_kafka_ConsumerGroupDescription_state(found) ==
-               RD_KAFKA_CONSUMER_GROUP_STATE_STABLE &&
+    return rd_kafka_ConsumerGroupDescription_state(found) == RD_KAFKA_CONSUMER_GROUP_STATE_STABLE &&
            all == group->places->count && mine == assigned_count(group);
 }
 

@@ -1,6 +1,6 @@
 /*
- * kh_group: a consumer's membership in a group: its place in rebalances, the offsets it commits, and
- * whether the group has come to rest.
+ * kh_group: a consumer's membership in a group: its place in rebalances, the offsets it commits,
+ * and whether the group has come to rest.
  *
  * A rebalance is noted where librdkafka calls back, and answered in a later turn: a revoke once the
  * offsets of what is revoked have been committed, or cannot be; an assignment once the consumer

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is handled and not committed when a consumer ends is committed within that, or not at all. */
+/* What is handled and not committed when a consumer ends is committed within that, or not at all.
+ */
 #define LAST_COMMIT_MS 3000
 
 struct kh_handles {
@@ -18,6 +19,7 @@ struct kh_handles {
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
     rd_kafka_queue_t *answers; /* in a group */
+    kh_wakeup answered;        /* in a group; told beside the other one */
     rd_kafka_topic_t *
         *topics; /* keep the topics known to the handle: metadata is asked for these */
     size_t topic_count;
@@ -140,6 +142,16 @@ static bool open_client(kh_handles *handles, kh_error *error)
     return true;
 }
 
+/* On a thread of librdkafka's: whoever reads is woken, and whoever waits for the answer. */
+static void answer_cb(rd_kafka_t *rk, void *opaque)
+{
+    kh_handles *handles = opaque;
+
+    (void)rk;
+    kh_wakeup_notify(&handles->wakeup);
+    kh_wakeup_notify(&handles->answered);
+}
+
 /* One queue for everything that just comes: messages, errors, logs, rebalances; in a group another
  * for answers, as a commit's on the first one aborts librdkafka. One fd for both. */
 static bool open_queue(kh_handles *handles, kh_error *error)
@@ -158,9 +170,10 @@ static bool open_queue(kh_handles *handles, kh_error *error)
                                    sizeof kh_wakeup_payload);
     if (kh_config_settings(handles->config)->group == NULL)
         return true;
+    if (!kh_wakeup_open(&handles->answered, error))
+        return false;
     handles->answers = rd_kafka_queue_new(handles->rk);
-    rd_kafka_queue_io_event_enable(handles->answers, handles->wakeup.write_fd, kh_wakeup_payload,
-                                   sizeof kh_wakeup_payload);
+    rd_kafka_queue_cb_event_enable(handles->answers, answer_cb, handles);
     return true;
 }
 
@@ -197,6 +210,7 @@ kh_handles *kh_handles_open(kh_config *config, const kh_listener *listener, kh_e
     handles->config = config;
     handles->listener = *listener;
     handles->wakeup = (kh_wakeup){.read_fd = -1, .write_fd = -1};
+    handles->answered = handles->wakeup;
     atomic_init(&handles->references, 1);
     atomic_init(&handles->listening, true);
     pthread_mutex_init(&handles->lock, NULL);
@@ -230,6 +244,11 @@ rd_kafka_queue_t *kh_handles_queue(const kh_handles *handles)
 rd_kafka_queue_t *kh_handles_answers(const kh_handles *handles)
 {
     return handles->answers;
+}
+
+const kh_wakeup *kh_handles_answered(const kh_handles *handles)
+{
+    return &handles->answered;
 }
 
 kh_helper *kh_handles_helper(const kh_handles *handles)
@@ -391,12 +410,6 @@ static bool wait_for_end(kh_handles *handles, int wait_ms)
     return ended;
 }
 
-static void silence(rd_kafka_queue_t *queue)
-{
-    if (queue != NULL)
-        rd_kafka_queue_io_event_enable(queue, -1, NULL, 0);
-}
-
 bool kh_handles_close(kh_handles *handles, const kh_ending *ending, int wait_ms)
 {
     pthread_t closer;
@@ -405,8 +418,10 @@ bool kh_handles_close(kh_handles *handles, const kh_ending *ending, int wait_ms)
     handles->ending = *ending;
     if (ending->endings != NULL)
         kh_endings_note_begin(ending->endings);
-    silence(handles->queue);
-    silence(handles->answers);
+    if (handles->queue != NULL)
+        rd_kafka_queue_io_event_enable(handles->queue, -1, NULL, 0);
+    if (handles->answers != NULL)
+        rd_kafka_queue_cb_event_enable(handles->answers, NULL, NULL);
     if (handles->helper != NULL)
         kh_helper_cancel(handles->helper);
     atomic_fetch_add(&handles->references, 1);
@@ -437,6 +452,7 @@ void kh_handles_drop(kh_handles *handles)
     if (handles == NULL || atomic_fetch_sub(&handles->references, 1) != 1)
         return;
     kh_wakeup_close(&handles->wakeup);
+    kh_wakeup_close(&handles->answered);
     pthread_cond_destroy(&handles->ended_changed);
     pthread_mutex_destroy(&handles->lock);
     free(handles->topics);

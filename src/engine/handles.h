@@ -42,6 +42,7 @@ const kh_config *kh_handles_config(const kh_handles *handles);
 rd_kafka_t *kh_handles_rk(const kh_handles *handles);
 rd_kafka_queue_t *kh_handles_queue(const kh_handles *handles);
 rd_kafka_queue_t *kh_handles_answers(const kh_handles *handles); /* in a group, else NULL */
+const kh_wakeup *kh_handles_answered(const kh_handles *handles); /* readable: see the answers */
 kh_helper *kh_handles_helper(const kh_handles *handles);
 const kh_wakeup *kh_handles_wakeup(const kh_handles *handles);
 

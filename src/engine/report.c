@@ -100,9 +100,8 @@ void kh_reports_add(kh_reports *reports, const kh_report *report, const char *fo
     copy->text = format_text(format, arguments);
     va_end(arguments);
     copy->facility = report->facility != NULL ? strdup(report->facility) : NULL;
-    copy->partitions = report->partitions != NULL
-                           ? rd_kafka_topic_partition_list_copy(report->partitions)
-                           : NULL;
+    copy->partitions =
+        report->partitions != NULL ? rd_kafka_topic_partition_list_copy(report->partitions) : NULL;
     if (copy->text == NULL || (report->facility != NULL && copy->facility == NULL)) {
         reports->dropped++;
         kh_report_free(copy);

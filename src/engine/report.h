@@ -22,15 +22,15 @@ typedef struct kh_report {
     char *text;       /* for people; of a log line: the line; of statistics: librdkafka's JSON */
     const char *topic;
     int32_t partition;
-    int64_t offset;    /* where it happened */
-    int64_t to;        /* gap: the offset at which reading goes on */
-    int64_t target;    /* T */
-    int64_t end;       /* the end of the log now */
-    const char *code;  /* error: librdkafka's name of it */
-    const char *cause; /* stalled: why */
-    int level;         /* log: 0 emergency ... 7 debug */
-    char *facility;    /* log: librdkafka's */
-    bool lost;         /* revoked: others have them already */
+    int64_t offset;                              /* where it happened */
+    int64_t to;                                  /* gap: the offset at which reading goes on */
+    int64_t target;                              /* T */
+    int64_t end;                                 /* the end of the log now */
+    const char *code;                            /* error: librdkafka's name of it */
+    const char *cause;                           /* stalled: why */
+    int level;                                   /* log: 0 emergency ... 7 debug */
+    char *facility;                              /* log: librdkafka's */
+    bool lost;                                   /* revoked: others have them already */
     rd_kafka_topic_partition_list_t *partitions; /* assigned, revoked: which */
     struct kh_report *next;
 } kh_report;
