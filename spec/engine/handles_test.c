@@ -175,7 +175,7 @@ static void test_closing(struct resources before)
 
     tap_check(&tap, handles != NULL && count_resources().threads > before.threads,
               "handles without a broker open at once");
-    ended = kh_handles_close(handles, NULL, free_job, 5000);
+    ended = kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
     tap_check(&tap, ended && kh_clock_ms() - began_ms < 5000, "they close within the time");
     kh_wakeup_notify(kh_handles_wakeup(handles));
     tap_check(&tap, kh_wakeup_wait(kh_handles_wakeup(handles), 0) == 1,
@@ -190,7 +190,7 @@ static void test_dropping_at_once(struct resources before)
     kh_handles *handles = open_handles();
 
     began_ms = kh_clock_ms();
-    kh_handles_close(handles, NULL, free_job, 0);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 0);
     kh_handles_drop(handles);
     tap_check(&tap, kh_clock_ms() - began_ms < 1000, "closing without waiting does not wait");
     tap_check(&tap, are_back(before), "the closer ends what was dropped before it was through");
@@ -203,7 +203,9 @@ static void test_closing_a_job(struct resources before)
 
     kh_helper_start(kh_handles_helper(handles), work, &job);
     await_job(&job);
-    tap_check(&tap, kh_handles_close(handles, NULL, free_job, 5000) && atomic_load(&job.freed) == 1,
+    tap_check(&tap,
+              kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000) &&
+                  atomic_load(&job.freed) == 1,
               "closing ends the helper's job, and frees it once");
     kh_handles_drop(handles);
     tap_check(&tap, are_back(before), "nothing of the helper is left");
@@ -217,7 +219,7 @@ static void test_closing_a_job_that_is_through(struct resources before)
     kh_helper_start(kh_handles_helper(handles), work, &job);
     while (kh_wakeup_wait(kh_handles_wakeup(handles), 10000) == 1 && atomic_load(&job.done) == 0)
         kh_wakeup_drain(kh_handles_wakeup(handles));
-    kh_handles_close(handles, NULL, free_job, 5000);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
     kh_handles_drop(handles);
     tap_check(&tap, atomic_load(&job.freed) == 1 && are_back(before),
               "a job that nobody took back is freed, too");
@@ -233,7 +235,7 @@ static void test_not_waiting_for_a_job(struct resources before)
     kh_helper_start(kh_handles_helper(handles), work, &job);
     await_job(&job);
     began_ms = kh_clock_ms();
-    ended = kh_handles_close(handles, NULL, free_job, 20);
+    ended = kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 20);
     tap_check(&tap, !ended && kh_clock_ms() - began_ms < 600,
               "closing waits no longer than told for a call that blocks");
     kh_handles_drop(handles);
@@ -248,7 +250,7 @@ static void test_late_callbacks(struct resources before)
 
     pause_ms(20);
     calls_before = atomic_load(&calls);
-    kh_handles_close(handles, NULL, free_job, 5000);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
     kh_handles_drop(handles);
     tap_check(&tap, are_back(before) && atomic_load(&calls) == calls_before,
               "the listener hears nothing once they are being closed");
@@ -266,14 +268,14 @@ static void test_many(struct resources before)
         opened += all[i] != NULL;
     }
     for (int i = 0; i < MANY; i++) {
-        kh_handles_close(all[i], NULL, free_job, i % 3 == 0 ? 2 : 0);
+        kh_handles_close(all[i], &(kh_ending){.free_job = free_job}, i % 3 == 0 ? 2 : 0);
         kh_handles_drop(all[i]);
     }
     tap_check(&tap, opened == MANY && are_back(before), "of many at once nothing is left");
     for (int i = 0; i < MANY; i++) {
         kh_handles *handles = open_handles();
 
-        kh_handles_close(handles, NULL, free_job, i % 2 == 0 ? 5000 : 0);
+        kh_handles_close(handles, &(kh_ending){.free_job = free_job}, i % 2 == 0 ? 5000 : 0);
         kh_handles_drop(handles);
     }
     tap_check(&tap, are_back(before), "of many in a row nothing is left");
@@ -303,7 +305,7 @@ static void test_waking(struct resources before)
         pthread_create(&threads[i], NULL, wake, &waker);
     for (int i = 0; i < 20; i++)
         kh_wakeup_drain(kh_handles_wakeup(handles));
-    kh_handles_close(handles, NULL, free_job, 5000);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
     atomic_store(&waker.over, true);
     for (int i = 0; i < WAKERS; i++)
         pthread_join(threads[i], NULL);

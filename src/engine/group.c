@@ -9,7 +9,8 @@
 
 /* How long the answer to a revoke waits for its commit: the rest of the group waits with it. */
 #define REVOKE_COMMIT_MS 3000
-#define ASK_AGAIN_MS 300
+#define ASK_AGAIN_MS 100
+#define ASK_AGAIN_MAX_MS 2000
 #define ASK_REFUSED_AGAIN_MS 30000
 #define ASK_TIMEOUT_MS 5000
 /* One blocking call of the helper. */
@@ -278,6 +279,7 @@ void kh_group_answer(kh_group *group, int64_t now_ms)
         set_commit_time(group, now_ms);
     group->is_joined = true;
     group->ask_at_ms = now_ms;
+    group->ask_pause_ms = ASK_AGAIN_MS;
 }
 
 /* --- at rest? --------------------------------------------------------------------------------- */
@@ -287,8 +289,7 @@ void kh_group_answer(kh_group *group, int64_t now_ms)
 static bool wants_to_know(const kh_group *group)
 {
     return group->is_joined && group->owed == 0 && !group->is_settled &&
-           !kh_catchup_is_caught_up(group->catchup) &&
-           kh_catchup_pending_count(group->catchup) == 0 && !kh_group_is_eager(group);
+           !kh_catchup_is_caught_up(group->catchup) && !kh_group_is_eager(group);
 }
 
 static void ask(kh_group *group)
@@ -387,7 +388,9 @@ static bool on_described(kh_group *group, rd_kafka_event_t *event, int64_t now_m
     const rd_kafka_ConsumerGroupDescription_t **found = NULL;
 
     group->is_asking = false;
-    group->ask_at_ms = now_ms + ASK_AGAIN_MS;
+    group->ask_at_ms = now_ms + group->ask_pause_ms;
+    if (group->ask_pause_ms < ASK_AGAIN_MAX_MS)
+        group->ask_pause_ms *= 2;
     if (failed == 0 && result != NULL)
         found = rd_kafka_DescribeConsumerGroups_result_groups(result, &count);
     if (failed == 0 && count > 0) {

@@ -54,6 +54,7 @@ typedef struct kh_group {
     bool is_asking;  /* whether it is */
     int rebalances;  /* tells an answer from one that came too late */
     int64_t ask_at_ms;
+    int64_t ask_pause_ms;
 } kh_group;
 
 /* Subscribes to the configured topics. */
