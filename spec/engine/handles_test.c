@@ -89,6 +89,15 @@ static void on_stats(void *opaque, const char *json)
     atomic_fetch_add(&calls, 1);
 }
 
+static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
+                         const rd_kafka_topic_partition_list_t *partitions)
+{
+    (void)opaque;
+    (void)code;
+    (void)partitions;
+    atomic_fetch_add(&calls, 1);
+}
+
 static bool set(kh_config *config, const char *key, const char *text)
 {
     kh_value value = {.type = KH_VALUE_STRING, .string = text};
@@ -118,7 +127,7 @@ static kh_config *make_config(void)
 static kh_handles *open_config(kh_config *config, kh_error *error)
 {
     static const kh_listener listener = {
-        .on_error = on_error, .on_log = on_log, .on_stats = on_stats};
+        .on_error = on_error, .on_log = on_log, .on_stats = on_stats, .on_rebalance = on_rebalance};
 
     kh_config_finish(config, error);
     return kh_handles_open(config, &listener, error);
@@ -313,6 +322,50 @@ static void test_waking(struct resources before)
     tap_check(&tap, are_back(before), "other threads may wake the owner while it closes");
 }
 
+static kh_handles *open_member(void)
+{
+    kh_error error;
+    kh_config *config = make_config();
+
+    set(config, "consumer_group", "g");
+    return open_config(config, &error);
+}
+
+static void test_leaving(struct resources before)
+{
+    kh_endings *endings = kh_endings_new();
+    kh_ending ending = {.free_job = free_job, .endings = endings};
+    int calls_before = atomic_load(&calls);
+    bool opened = true;
+
+    tap_check(&tap, kh_endings_wait(endings, 5000), "where nobody leaves nobody is waited for");
+    for (int i = 0; i < 10; i++) {
+        kh_handles *handles = open_member();
+
+        opened = opened && handles != NULL && kh_handles_answers(handles) != NULL;
+        kh_handles_close(handles, &ending, 0);
+        kh_handles_drop(handles);
+    }
+    tap_check(&tap, opened && kh_endings_wait(endings, 5000),
+              "members that were dropped at once are waited for until they have left");
+    kh_endings_drop(endings);
+    tap_check(&tap, are_back(before), "nothing of them is left");
+    tap_check(&tap, atomic_load(&calls) == calls_before,
+              "what they are asked to give back they answer themselves");
+}
+
+static void test_dropping_the_count(struct resources before)
+{
+    kh_endings *endings = kh_endings_new();
+    kh_ending ending = {.free_job = free_job, .endings = endings};
+    kh_handles *handles = open_member();
+
+    kh_handles_close(handles, &ending, 0);
+    kh_handles_drop(handles);
+    kh_endings_drop(endings);
+    tap_check(&tap, are_back(before), "the count may be given up before the last one has left");
+}
+
 static void test_failing_to_open(struct resources before)
 {
     kh_error error = {.name = ""};
@@ -348,6 +401,8 @@ int main(void)
     test_late_callbacks(before);
     test_many(before);
     test_waking(before);
+    test_leaving(before);
+    test_dropping_the_count(before);
     test_failing_to_open(before);
     return tap_end(&tap);
 }
