@@ -34,6 +34,7 @@ build = {
   modules = {
     ["kafka_history.core"] = {
       sources = {
+        "src/engine/access.c",
         "src/engine/catchup.c",
         "src/engine/clock.c",
         "src/engine/config.c",
@@ -44,12 +45,15 @@ build = {
         "src/engine/group.c",
         "src/engine/handles.c",
         "src/engine/helper.c",
+        "src/engine/job.c",
         "src/engine/latch.c",
         "src/engine/library.c",
+        "src/engine/meter.c",
         "src/engine/places.c",
         "src/engine/report.c",
         "src/engine/snapshot.c",
         "src/engine/start.c",
+        "src/engine/tell.c",
         "src/engine/wakeup.c",
         "src/lua/alarm.c",
         "src/lua/binding.c",
