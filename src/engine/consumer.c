@@ -174,6 +174,8 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
         fail_start(c);
         return;
     }
+    if (code == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED)
+        kh_group_note_expelled(&c->group);
     if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
         code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         refresh_soon(c, kh_clock_ms());

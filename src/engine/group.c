@@ -149,19 +149,18 @@ int kh_group_commit_state(const kh_group *group, int64_t number)
     return group->commit_error.name[0] == '\0' ? 1 : -1;
 }
 
-/* A rebalance has overtaken the commit: what it held is handled again, elsewhere perhaps. */
+/* The group goes on without this member: what the commit held is handled again, by others. */
+static bool is_expelled(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID || (int)code == KH_FENCED_MEMBER_EPOCH;
+}
+
+/* A rebalance has overtaken the commit, which is nothing to tell. */
 static bool is_overtaken(rd_kafka_resp_err_t code)
 {
-    switch ((int)code) {
-    case RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS:
-    case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID:
-    case KH_FENCED_MEMBER_EPOCH:
-    case KH_STALE_MEMBER_EPOCH:
-        return true;
-    default:
-        return false;
-    }
+    return is_expelled(code) || code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS ||
+           (int)code == KH_STALE_MEMBER_EPOCH;
 }
 
 static rd_kafka_resp_err_t note_committed(kh_group *group,
@@ -197,6 +196,7 @@ static void on_commit(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
     }
     if (rd_kafka_event_opaque(event) == &group->owed) {
         group->owed_is_committed = true;
+        group->owed_is_lost = group->owed_is_lost || is_expelled(failed);
         return;
     }
     group->is_committing = false;
@@ -238,6 +238,12 @@ void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
     group->fetching->is_bound = true;
     if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && !group->owed_is_lost)
         commit_revoked(group);
+}
+
+void kh_group_note_expelled(kh_group *group)
+{
+    if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+        group->owed_is_lost = true;
 }
 
 bool kh_group_must_answer_revoke(const kh_group *group, int64_t now_ms)

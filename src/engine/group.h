@@ -64,6 +64,9 @@ bool kh_group_join(kh_group *group, kh_error *error);
 void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
                    const rd_kafka_topic_partition_list_t *partitions, int64_t now_ms);
 
+/* The member was taken for dead: what is being revoked others have already. */
+void kh_group_note_expelled(kh_group *group);
+
 /* Takes answers in, commits what is due, asks whether the group has come to rest. True: the group
  * has come to rest in this turn. */
 bool kh_group_turn(kh_group *group, int64_t now_ms);
