@@ -951,8 +951,8 @@ static int64_t plain_below(const kh_consumer *c, const kh_step *how, int index)
     return how->stop_at_caught_up ? p.target : INT64_MAX;
 }
 
-/* Hands out what comes next in raw, as long as it is plain and of one partition, as most is. The last
- * of these messages stands for all: no decision depends on those between. False: there is none. */
+/* Hands out what comes next in raw, as long as it is plain and of one partition, as most is. The
+ * last of these messages stands for all: no decision depends on those between. False: none is. */
 static bool take_run(kh_consumer *c, const kh_step *how)
 {
     rd_kafka_message_t *message = c->raw[c->raw_at];
