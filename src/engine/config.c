@@ -544,8 +544,8 @@ static const struct option defaults[] = {
     {"fetch.wait.max.ms", "100"},
     {"fetch.message.max.bytes", "524288"},
     {"fetch.max.bytes", "8388608"},
-    {"queued.min.messages", "20000"},
-    {"queued.max.messages.kbytes", "32768"},
+    {"queued.min.messages", "10000"},
+    {"queued.max.messages.kbytes", "8192"},
     /* Half of it, 50 ms by default, is also the pause between the first two looks for a broker to
      * connect to; newer librdkafkas mostly find none at the first, as the threads only begin. */
     {"reconnect.backoff.ms", "22"},

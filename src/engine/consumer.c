@@ -884,22 +884,69 @@ static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t 
     return true;
 }
 
+/* Messages of the partition below this offset are handed out with no further question: none of them
+ * is the last of its history or shows that there is no more of it, and none is beyond T where the
+ * step is to stop there. */
+static int64_t plain_below(const kh_consumer *c, const kh_step *how, int index)
+{
+    kh_catchup_partition p = kh_catchup_get(c->catchup, index);
+
+    if (how->stop_at_caught_up && (!p.has_target || kh_catchup_is_caught_up(c->catchup)))
+        return 0;
+    if (p.pending)
+        return p.target - 1;
+    return how->stop_at_caught_up ? p.target : INT64_MAX;
+}
+
+/* Hands out what comes next, as long as it is plain and of one partition, as most is. The last of
+ * these messages stands for all: no decision depends on those between. False: none is. */
+static bool take_run(kh_consumer *c, const kh_step *how)
+{
+    rd_kafka_message_t *message = kh_fetching_peek(&c->fetching);
+    const rd_kafka_topic_t *rkt = message->rkt;
+    int32_t partition = message->partition;
+    int index = kh_places_of(&c->places, message);
+    int before = c->batch_count;
+    int64_t next, below;
+
+    if (index < 0 || !c->places.all[index].assigned || c->places.all[index].parked)
+        return false;
+    next = c->places.all[index].next;
+    below = plain_below(c, how, index);
+    while (message != NULL && message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->rkt == rkt &&
+           message->partition == partition && message->offset >= next && message->offset < below) {
+        next = message->offset + 1;
+        c->batch[c->batch_count] = kh_fetching_take(&c->fetching);
+        c->batch_places[c->batch_count++] = index;
+        message = c->batch_count < how->max ? kh_fetching_peek(&c->fetching) : NULL;
+    }
+    if (c->batch_count == before)
+        return false;
+    c->places.all[index].next = next;
+    note_allowed(c, index);
+    feed_offset(c, KH_EVENT_MESSAGE, index, next - 1);
+    return true;
+}
+
 static void fill_batch(kh_consumer *c, const kh_step *how)
 {
     bool ends_batch = false;
 
     while (kh_fetching_has(&c->fetching) && c->batch_count < how->max && !ends_batch &&
            !c->has_error) {
-        /* Taken before it is sorted: parking drops what else was pulled of its partition. */
-        rd_kafka_message_t *message = kh_fetching_take(&c->fetching);
+        rd_kafka_message_t *message = kh_fetching_peek(&c->fetching);
+        bool is_event = message != NULL && message->err != RD_KAFKA_RESP_ERR_NO_ERROR;
 
-        if (message == NULL)
+        if (is_event && c->batch_count > 0)
+            return;
+        if (message != NULL && !is_event && take_run(c, how))
             continue;
-        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR && c->batch_count == 0) {
+        /* Taken before it is sorted: parking drops what else was pulled of its partition. */
+        message = kh_fetching_take(&c->fetching);
+        if (is_event) {
             on_message_error(c, message);
             rd_kafka_message_destroy(message);
-        } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR ||
-                   !sort_message(c, how, message, &ends_batch)) {
+        } else if (message != NULL && !sort_message(c, how, message, &ends_batch)) {
             kh_fetching_put_back(&c->fetching, message);
             return;
         }
@@ -1022,15 +1069,24 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *con
 
 void kh_consumer_handled(kh_consumer *c, int count, int skipped)
 {
-    assert(count <= c->batch_count - c->batch_at);
-    for (int i = 0; i < count; i++) {
-        const rd_kafka_message_t *message = c->batch[c->batch_at];
+    int end = c->batch_at + count;
 
-        c->meter.messages++;
-        c->meter.bytes += (int64_t)(message->len + message->key_len);
-        feed_offset(c, KH_EVENT_HANDLED, c->batch_places[c->batch_at++], message->offset);
-    }
+    assert(end <= c->batch_count);
+    c->meter.messages += count;
     c->meter.skipped += skipped;
+    while (c->batch_at < end) {
+        int index = c->batch_places[c->batch_at];
+        int64_t offset = -1;
+
+        /* The last one of a partition's in a row stands for all. */
+        for (; c->batch_at < end && c->batch_places[c->batch_at] == index; c->batch_at++) {
+            const rd_kafka_message_t *message = c->batch[c->batch_at];
+
+            c->meter.bytes += (int64_t)(message->len + message->key_len);
+            offset = message->offset;
+        }
+        feed_offset(c, KH_EVENT_HANDLED, index, offset);
+    }
 }
 
 const rd_kafka_message_t *kh_consumer_next(const kh_consumer *c, int ahead)
