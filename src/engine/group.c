@@ -31,7 +31,9 @@ bool kh_group_join(kh_group *group, kh_error *error)
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
         kh_error_set_kafka(error, failed, "cannot join the group %s: %s", group->settings->group,
                            rd_kafka_err2str(failed));
-    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+    group->has_subscribed = failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+    group->ask_pause_ms = ASK_AGAIN_MS;
+    return group->has_subscribed;
 }
 
 bool kh_group_is_eager(const kh_group *group)
@@ -291,11 +293,18 @@ void kh_group_answer(kh_group *group, int64_t now_ms)
 /* --- at rest? --------------------------------------------------------------------------------- */
 
 /* One that is empty, or has less than its share, may be about to be given more: where an assignment
- * arrives in parts, only the whole group tells. */
+ * arrives in parts, only the whole group tells. Under the consumer protocol a member that gets
+ * nothing does not even hear of that. The protocol is asked for last, of librdkafka's own thread.
+ */
 static bool wants_to_know(const kh_group *group)
 {
-    return group->is_joined && group->owed == 0 && !group->is_settled &&
+    return group->has_subscribed && group->owed == 0 && !group->is_settled &&
            !kh_catchup_is_caught_up(group->catchup) && !kh_group_is_eager(group);
+}
+
+static bool must_ask(const kh_group *group, int64_t now_ms)
+{
+    return !group->is_asking && now_ms >= group->ask_at_ms && wants_to_know(group);
 }
 
 static void ask(kh_group *group)
@@ -429,7 +438,7 @@ bool kh_group_turn(kh_group *group, int64_t now_ms)
     }
     if (group->is_joined && now_ms >= group->commit_at_ms && !group->is_committing)
         commit_all(group, now_ms);
-    if (wants_to_know(group) && !group->is_asking && now_ms >= group->ask_at_ms)
+    if (must_ask(group, now_ms))
         ask(group);
     group->is_settled = group->is_settled || at_rest;
     return at_rest;
@@ -441,7 +450,7 @@ int64_t kh_group_due_ms(const kh_group *group)
 
     if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
         due = group->owed_is_committed ? 0 : group->owed_until_ms;
-    if (wants_to_know(group) && !group->is_asking && group->ask_at_ms < due)
+    if (!group->is_asking && group->ask_at_ms < due && wants_to_know(group))
         due = group->ask_at_ms;
     if (group->is_joined && !group->is_committing && group->commit_at_ms < due &&
         has_uncommitted(group))

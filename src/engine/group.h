@@ -49,6 +49,7 @@ typedef struct kh_group {
     int64_t asked, covered, done; /* commits asked for by the host: in all, under way, over */
     kh_error commit_error;        /* of the last one; name "": none */
 
+    bool has_subscribed;
     bool is_joined;  /* an assignment has been answered */
     bool is_settled; /* the whole assignment is known: it is at rest */
     bool is_asking;  /* whether it is */
