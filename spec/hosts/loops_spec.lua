@@ -229,19 +229,26 @@ describe("hosts", function()
 
         it("waits between the tries of a message without keeping the loop", function()
           local consumer = consumer_in(loop, 2)
-          local others, seen, tries = 0, {}, 0
-          loop:every(0.01, function() others = others + 1 end)
+          local others, seen, tries, turns = 0, {}, 0, 0
+          loop:every(0.05, function() others = others + 1 end)
+          local turn = loop.turn
+          function loop.turn(...)
+            turns = turns + 1
+            return turn(...)
+          end
           loop:run(function()
             assert(consumer:read_history(function(msg)
               if msg.value == "1" then
                 seen[#seen + 1] = others
                 tries = tries + 1
+                assert(few:produce("t", "one more")) -- which says that there is something to do
                 return tries == 3
               end
-            end, { stop_at = "caught_up", on_error = { retry = 5, backoff = 0.1 } }))
+            end, { stop_at = "caught_up", on_error = { retry = 5, backoff = 0.3 } }))
           end)
           assert.equal(3, #seen)
           assert.is_true(seen[2] > seen[1] and seen[3] > seen[2], table.concat(seen, " "))
+          assert.is_true(turns < 300, turns .. " turns")
         end)
 
         it("ticks, and ends at its timeout, while others run", function()

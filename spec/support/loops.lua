@@ -2,7 +2,8 @@
 -- are for this Lua; `loops.missing` says of others why they cannot be had. loops.new(name) makes
 --
 --     loop.history              the module, or the adapter
---     loop:read(consumer, handler, opts)    begins to read; a table whose `results` come in the end
+--     loop:read(consumer, handler, opts)    begins to read; a table whose `results` come in the end;
+--                               what it raises as nil, "raised: ..."
 --     loop:turn(seconds)        a pass of the loop, which waits at most that long
 --     loop:every(seconds, call) calls regularly
 --     loop:run_until(condition) turns until it holds, for 20 s at the most
@@ -78,7 +79,11 @@ end
 -- For loops with coroutines.
 local function read_in_thread(self, consumer, handler, opts)
   local reading = {}
-  self:spawn(function() reading.results = pack(consumer:read_history(handler, opts)) end)
+  self:spawn(function()
+    local results = pack(pcall(consumer.read_history, consumer, handler, opts))
+    reading.results = results[1] and { n = results.n - 1, unpack(results, 2, results.n) }
+      or { n = 2, nil, "raised: " .. tostring(results[2]) }
+  end)
   return reading
 end
 
