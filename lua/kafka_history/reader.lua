@@ -20,7 +20,7 @@ local SLICE = 0.005
 local ALIVE = 1
 
 -- Of this many messages at the most the clock is asked once; of one when they take their time.
-local STRIDE = 8
+local STRIDE = 16
 local SWIFT = 0.0002
 
 -- --- failures ---------------------------------------------------------------------------------------
