@@ -71,7 +71,8 @@ struct kh_consumer {
     kh_places places;
     int parked_count;
     int ask_count;
-    int refused_count;
+    int refused_count; /* of places, and the group */
+    bool is_group_refused;
     bool must_try_refused;
     int64_t refused_again_ms; /* when silence from them is another refusal; INT64_MAX: never */
 
@@ -139,6 +140,26 @@ static void fail_start(kh_consumer *c)
     tell_failure(c);
 }
 
+/* librdkafka tells of a refusal once, and asks again in silence: see try_refused. */
+static void note_refusal(kh_consumer *c, bool *is_refused)
+{
+    if (!*is_refused)
+        c->refused_count++;
+    *is_refused = true;
+    c->must_try_refused = true;
+    c->refused_again_ms = INT64_MAX;
+    tell_failure(c);
+}
+
+static void tell_group_refusal(kh_consumer *c)
+{
+    kh_error_set_kafka(&c->error, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+                       "the group %s: the broker does not allow this client to be a member; it "
+                       "needs READ on the group",
+                       c->settings->group);
+    note_refusal(c, &c->is_group_refused);
+}
+
 static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
 {
     kh_consumer *c = opaque;
@@ -157,11 +178,7 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
         /* A group that is none: reading without one needs no permission for it. */
         if (!is_member(c))
             return;
-        kh_error_set_kafka(&c->error, code,
-                           "the group %s: the broker does not allow this client to be a member; it "
-                           "needs READ on the group",
-                           c->settings->group);
-        tell_failure(c);
+        tell_group_refusal(c);
         return;
     }
     snprintf(reason, sizeof reason, "%.*s", kh_config_shown_length(words), words);
@@ -644,6 +661,9 @@ static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
 {
     kh_consumer *c = opaque;
 
+    if (c->is_group_refused)
+        c->refused_count--;
+    c->is_group_refused = false;
     /* The whole assignment decides, never a part of it. */
     feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = false});
     if (!know_places(c, partitions)) {
@@ -780,12 +800,7 @@ static void tell_refusal(kh_consumer *c, int index)
                        "topic %s: the broker does not allow this client to read it; it needs READ "
                        "on the topic",
                        kh_places_topic(&c->places, index));
-    if (!c->places.all[index].refused)
-        c->refused_count++;
-    c->places.all[index].refused = true;
-    c->must_try_refused = true;
-    c->refused_again_ms = INT64_MAX;
-    tell_failure(c);
+    note_refusal(c, &c->places.all[index].refused);
 }
 
 /* librdkafka tells of a refusal once and then asks again in silence. Reading that is taken up after
@@ -809,6 +824,8 @@ static void try_refused(kh_consumer *c, int64_t now_ms)
 /* Everything that came has been looked at. */
 static void look_for_silence(kh_consumer *c, int64_t now_ms)
 {
+    if (c->is_group_refused && now_ms >= c->refused_again_ms)
+        tell_group_refusal(c);
     for (int i = 0; i < c->places.count && now_ms >= c->refused_again_ms; i++)
         if (c->places.all[i].refused)
             tell_refusal(c, i);
