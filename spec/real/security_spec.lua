@@ -317,7 +317,7 @@ describe("security on a real broker", function()
     end)
 
     it("a group that the user may not join; once READ is given, the same consumer reads", function()
-      local consumer = refuses("GROUP_AUTHORIZATION_FAILED", { "the group sharers", "needs READ on the group" },
+      local consumer = refuses("GROUP_AUTHORIZATION_FAILED", { "group sharers", "needs READ on the group" },
         "SASL", login("sasl_plaintext", "PLAIN", "reader", credential "reader"), allowed,
         { consumer_group = "sharers" })
       broker:admin "acl-allow group:sharers reader read"
