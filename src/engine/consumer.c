@@ -681,57 +681,71 @@ static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
     kh_group_note(&c->group, code, partitions, kh_clock_ms());
 }
 
-static int64_t start_of(const kh_consumer *c, int index, int64_t committed,
-                        const kh_snapshot *asked)
+/* Where to read an assigned partition from; -1: that is not known yet. */
+static int64_t start_of(const kh_consumer *c, const kh_job *job, int index, int at)
 {
-    return kh_start_resume(
-        c->settings, &c->places.all[index], committed,
-        kh_job_low(asked, &c->places.all[index], kh_catchup_get(c->catchup, index)));
+    const kh_place *place = &c->places.all[index];
+
+    return kh_start_resume(c->settings, place, job->assigned->elems[at].offset,
+                           kh_job_low(&job->snapshot, place, kh_catchup_get(c->catchup, index)));
 }
 
-static void fail_assignment(kh_consumer *c, const kh_error *error)
+static int assigned_at(const kh_consumer *c, int at)
 {
-    c->error = *error;
-    c->retry_helper_ms = kh_clock_ms() + REFRESH_SOON_MS;
-    tell_failure(c);
+    const rd_kafka_topic_partition_t *assigned = &c->group.owed_partitions->elems[at];
+
+    return kh_places_named(&c->places, assigned->topic, assigned->partition);
 }
 
-static void on_assigned(kh_consumer *c, kh_job *job)
+/* Is it known where to begin all of them? If not, there is no leader to tell, perhaps. */
+static bool knows_starts(kh_consumer *c, const kh_job *job)
 {
-    rd_kafka_topic_partition_list_t *owed = c->group.owed_partitions;
-    const kh_snapshot *asked = &job->snapshot;
+    for (int i = 0; i < job->assigned->cnt; i++) {
+        int index = assigned_at(c, i);
 
-    if (c->group.owed != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
-        return;
-    if (job->refused) {
-        fail_assignment(c, &job->error);
-        return;
+        if (index < 0 || start_of(c, job, index, i) >= 0)
+            continue;
+        kh_reports_add_error(&c->reports, RD_KAFKA_RESP_ERR__NO_OFFSET,
+                             "the partition waits for an answer about where it begins",
+                             kh_places_topic(&c->places, index), c->places.all[index].partition,
+                             kh_clock_ms());
+        return false;
     }
-    for (int i = 0; i < owed->cnt; i++) {
-        int index = kh_places_named(&c->places, owed->elems[i].topic, owed->elems[i].partition);
+    return true;
+}
 
-        /* There is no leader to tell where it begins, perhaps: all is asked again. */
-        if (index >= 0 && start_of(c, index, job->assigned->elems[i].offset, asked) < 0) {
-            c->retry_helper_ms = kh_clock_ms() + RETRY_HELPER_MS;
-            kh_reports_add_error(&c->reports, RD_KAFKA_RESP_ERR__NO_OFFSET,
-                                 "the partition waits for an answer about where it begins",
-                                 kh_places_topic(&c->places, index), owed->elems[i].partition,
-                                 kh_clock_ms());
-            return;
-        }
-    }
-    for (int i = 0; i < owed->cnt; i++) {
-        int index = kh_places_named(&c->places, owed->elems[i].topic, owed->elems[i].partition);
-        kh_place *place = &c->places.all[index < 0 ? 0 : index];
+static void begin_assigned(kh_consumer *c, const kh_job *job)
+{
+    for (int i = 0; i < job->assigned->cnt; i++) {
+        int index = assigned_at(c, i);
+        kh_place *place;
 
         if (index < 0)
             continue;
-        place->next = start_of(c, index, job->assigned->elems[i].offset, asked);
+        place = &c->places.all[index];
+        place->next = start_of(c, job, index, i);
         place->committed = job->assigned->elems[i].offset;
         place->eof = -1;
-        owed->elems[i].offset = place->next;
+        c->group.owed_partitions->elems[i].offset = place->next;
         begin_place(c, index);
     }
+}
+
+static void on_assigned(kh_consumer *c, const kh_job *job)
+{
+    if (c->group.owed != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        return;
+    if (job->refused) {
+        c->error = job->error;
+        c->retry_helper_ms = kh_clock_ms() + REFRESH_SOON_MS;
+        tell_failure(c);
+        return;
+    }
+    if (!knows_starts(c, job)) {
+        c->retry_helper_ms = kh_clock_ms() + RETRY_HELPER_MS;
+        return;
+    }
+    begin_assigned(c, job);
     kh_group_answer(&c->group, kh_clock_ms());
     if (!kh_group_is_eager(&c->group))
         return;
