@@ -1343,9 +1343,6 @@ static bool open_parts(kh_consumer *c, kh_config *config, kh_error *error)
     c->settings = kh_config_settings(kh_handles_config(c->handles));
     c->rk = kh_handles_rk(c->handles);
     c->helper = kh_handles_helper(c->handles);
-    c->latch = kh_latch_new(error);
-    if (c->latch == NULL || !make_room(c, error))
-        return false;
     c->fetching.rk = c->rk;
     c->fetching.queue = kh_handles_queue(c->handles);
     c->fetching.settings = c->settings;
@@ -1355,9 +1352,12 @@ static bool open_parts(kh_consumer *c, kh_config *config, kh_error *error)
                           .answers = kh_handles_answers(c->handles),
                           .settings = c->settings,
                           .places = &c->places,
-                          .catchup = c->catchup,
                           .fetching = &c->fetching,
                           .reports = &c->reports};
+    c->latch = kh_latch_new(error);
+    if (c->latch == NULL || !make_room(c, error))
+        return false;
+    c->group.catchup = c->catchup;
     return true;
 }
 
@@ -1387,7 +1387,7 @@ static kh_ending make_ending(kh_consumer *c)
 
     if (c->places.count > 0)
         ending.ever_assigned = kh_places_list(&c->places, 0, c->places.count);
-    if (c->settings == NULL || !is_member(c) || c->catchup == NULL)
+    if (!is_member(c))
         return ending;
     ending.uncommitted = kh_group_uncommitted(&c->group);
     ending.owed = c->group.owed;
@@ -1421,7 +1421,7 @@ void kh_consumer_close(kh_consumer *c, int wait_ms)
         kh_latch_close(c->latch);
     /* A loop that waits for one of the fds learns of the end. */
     kh_wakeup_notify(kh_handles_wakeup(handles));
-    if (c->settings != NULL && is_member(c))
+    if (is_member(c))
         kh_wakeup_notify(kh_handles_answered(handles));
     kh_handles_close(handles, &ending, wait_ms);
 }
