@@ -40,6 +40,9 @@ rd_kafka_queue_t *kh_handles_queue(const kh_handles *handles);
 kh_helper *kh_handles_helper(const kh_handles *handles);
 const kh_wakeup *kh_handles_wakeup(const kh_handles *handles);
 
+/* As kh_wakeup_redirect; also after kh_handles_close. */
+bool kh_handles_redirect(kh_handles *handles, int fd, kh_error *error);
+
 /* To be called once for each partition when it has been assigned: where librdkafka cannot end after
  * a topic was deleted, its queue is needed then. */
 void kh_handles_keep_queue(kh_handles *handles, const char *topic, int32_t partition);
