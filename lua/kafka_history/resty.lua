@@ -92,8 +92,9 @@ end
 local own = host.adapt(loop)
 local close = own.close
 
+-- Where it cannot wait, the end has begun nevertheless.
 function own.close(consumer)
-  if loop.inside() then close(consumer) else engine.close(consumer, 0) end
+  if not (loop.inside() and pcall(close, consumer)) then engine.close(consumer, 0) end
   if bells[consumer] then bells[consumer].ended = true end
 end
 

@@ -63,7 +63,7 @@ function worker.take(config)
     misuse 'worker: put require "kafka_history.resty" into init_by_lua, which runs for all workers at once'
   end
   if not ngx.shared[name] then
-    misuse(("shared: there is no lua_shared_dict of the name %s"):format(options.describe(name)))
+    misuse(('shared: there is no lua_shared_dict of the name "%s"'):format(tostring(name)))
   end
   made = made + 1
   return rest, { dict = ngx.shared[name], key = ("%s-%d"):format(generation, made),
