@@ -149,7 +149,7 @@ describe("in nginx, with worker = 0,", function()
       refused(in_init, "worker = 0"))
     assert.matches('there is no lua_shared_dict of the name "other"',
       refused(in_init .. " lua_shared_dict kafka_history 1m;", "worker = 0, shared = 'other'"))
-    assert.matches("new: worker: expected the number of a worker, 0 to 0, got 1",
+    assert.matches("new: worker: expected the number of a worker, 0 to 0, got number 1",
       refused(in_init, "worker = 1"))
     assert.matches("new: worker: such a consumer is made in init_worker_by_lua",
       server:run "return select(2, pcall(in_request))")
