@@ -52,12 +52,12 @@ function worker.take(config)
   for name, value in pairs(config) do rest[name] = value end
   local number, name = rest.worker, rest.shared or "kafka_history"
   rest.worker, rest.shared = nil, nil
+  if ngx.get_phase() ~= "init_worker" then
+    misuse "worker: such a consumer is made in init_worker_by_lua, in every worker"
+  end
   if type(number) ~= "number" or number < 0 or number >= ngx.worker.count() or number % 1 ~= 0 then
     misuse(("worker: expected the number of a worker, 0 to %d, got %s"):format(ngx.worker.count() - 1,
       options.describe(number)))
-  end
-  if ngx.get_phase() ~= "init_worker" then
-    misuse "worker: such a consumer is made in init_worker_by_lua, in every worker"
   end
   if not generation then
     misuse 'worker: put require "kafka_history.resty" into init_by_lua, which runs for all workers at once'

@@ -62,6 +62,9 @@ local function free_port()
   return tonumber(port)
 end
 
+-- What a configuration begins with. As the user that it takes by default, it may be unable to read here.
+local head = (modules or "") .. (output "id -u":match "%d+" == "0" and "user root;\n" or "")
+
 -- /run runs a request's body in a worker; its result, or its error with status 500.
 local template = [[
 %s
@@ -136,13 +139,13 @@ function nginx.start(options)
   local function level(name)
     return (options[name] or ""):gsub("{port}", port)
   end
-  local user = output "id -u":match "%d+" == "0" and "user root;\n" or ""
-  local text = template:format(modules, options.workers or 1, user .. level "main", checkout, checkout,
+  local text = template:format(head, options.workers or 1, level "main", checkout, checkout,
     checkout, level "http", port, level "server")
   return nginx.run(nginx.directory(), text, port)
 end
 
 nginx.free_port = free_port
+nginx.head = head
 nginx.checkout = checkout
 
 --- For after_each.
@@ -215,9 +218,9 @@ end
 function server:send(path, code)
   local connection = assert(socket.connect("127.0.0.1", self.port))
   connection:settimeout(40)
-  local head = code and ("POST %s HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s"):format(path, #code, code)
+  local text = code and ("POST %s HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s"):format(path, #code, code)
     or ("GET %s HTTP/1.0\r\n\r\n"):format(path)
-  assert(connection:send(head))
+  assert(connection:send(text))
   local request = {}
   function request.finish()
     local answer, err, part = connection:receive "*a"
