@@ -18,7 +18,7 @@
 #                        `make test` runs with; LIBRDKAFKA="2.10.1 2.11.1" for others
 #   make bench           the module beside a plain C loop on librdkafka and other clients, on a real
 #                        Kafka; 25 minutes. QUICK=1: a minute, on an embedded broker.
-#                        LIBRDKAFKA=2.12.1: with that one; WHAT="read start wait series", one of them
+#                        LIBRDKAFKA=2.12.1: with that one; WHAT="read start wait hosts", one of them
 #                        or more; bench/run says what else there is
 #   make soak            memory while a topic is tailed live: SECONDS=1200, MESSAGES, FORM, LUA
 #   make valgrind        the tests of the engine and most embedded ones under valgrind
@@ -235,7 +235,7 @@ WHAT ?= all
 bench: export PLOTS := $(if $(QUICK)$(LIBRDKAFKA)$(ONLY)$(filter-out all,$(WHAT)),$(PLOTS),doc/bench)
 bench:
 	@tools/setup build luajit
-	@tools/setup bench || echo 'bench: goes without what is missing' >&2
+	@tools/setup bench hosts || echo 'bench: goes without what is missing' >&2
 	@$(if $(QUICK)$(KAFKA_HISTORY_BROKER),,tools/kafka/kafka install)
 	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/bench/python $(OUT)/kafka-admin
 	@$(BUILD_ALL) LUA=luajit bench-programs

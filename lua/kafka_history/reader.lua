@@ -16,7 +16,7 @@ local BATCH = 500
 local SLICE = 0.005
 
 -- Of this many messages at the most the clock is asked once; of one when they take their time.
-local STRIDE = 8
+local STRIDE = 16
 local SWIFT = 0.0002
 
 -- --- failures ---------------------------------------------------------------------------------------

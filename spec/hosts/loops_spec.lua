@@ -8,12 +8,11 @@ local many = 100000
 
 local function nothing() end
 
--- What waits for a coroutine of the loop to have been run by others.
 local function pack(...)
   return { n = select("#", ...), ... }
 end
 
--- For another process: what CI must have, a user need not.
+-- What continuous integration must have, a user need not.
 local function cannot_be_had(name, why)
   it("is there: " .. name, function()
     local text = ("%s cannot be tried: %s"):format(name, why)
@@ -311,6 +310,34 @@ describe("hosts", function()
           assert.is_true(after > before)
           silent:close()
         end)
+
+        if not rawget(_G, "jit") then
+          it("closes what goes out of scope, also by an error, and others run meanwhile", function()
+            local silent = assert(require("socket").bind("127.0.0.1", 0))
+            local _, port = silent:getsockname()
+            local others = 0
+            loop:every(0.01, function() others = others + 1 end)
+            local scope = assert(load([[
+              local new, config, fails, note = ...
+              local consumer <close> = assert(new(config))
+              consumer:read_history(print, { timeout = 0.1 })
+              note(consumer)
+              if fails then error("on purpose", 0) end
+            ]]))
+            for _, fails in ipairs { false, true } do
+              local before, closed
+              local function note(consumer) before, closed = others, consumer end
+              local config = { addresses = "127.0.0.1:" .. port, topics = "t" }
+              local ok, err = loop:run(function()
+                return pcall(scope, loop.history.new, config, fails, note)
+              end)
+              assert.same({ not fails, fails and "on purpose" or nil }, { ok, err })
+              assert.equal("closed", closed:progress().state)
+              assert.is_true(others > before)
+            end
+            silent:close()
+          end)
+        end
 
         it("tells those who wait when their consumer was collected", function()
           local results
