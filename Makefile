@@ -235,7 +235,7 @@ WHAT ?= all
 bench: export PLOTS := $(if $(QUICK)$(LIBRDKAFKA)$(ONLY)$(filter-out all,$(WHAT)),$(PLOTS),doc/bench)
 bench:
 	@tools/setup build luajit
-	@tools/setup bench hosts || echo 'bench: goes without what is missing' >&2
+	@tools/setup bench hosts nginx || echo 'bench: goes without what is missing' >&2
 	@$(if $(QUICK)$(KAFKA_HISTORY_BROKER),,tools/kafka/kafka install)
 	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/bench/python $(OUT)/kafka-admin
 	@$(BUILD_ALL) LUA=luajit bench-programs

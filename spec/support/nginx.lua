@@ -270,6 +270,51 @@ function server:stop()
   os.execute("rm -rf " .. self.directory)
 end
 
+local beside_timer = [[
+  init_worker_by_lua_block {
+    local history = require "kafka_history.resty"
+    local now = require "kafka_history.core".consumer.now
+    local period, busy = 0.01, 20e-6
+    run = { messages = 0, late = {} }
+    local consumer = assert(history.new { addresses = "%s", topics = "t" })
+    local last, began = now(), now()
+    local function tick()
+      if run.seconds then return end
+      local pause = now() - last
+      last = last + pause
+      table.insert(run.late, ("%%f"):format(math.max(pause - period, 0)))
+      ngx.timer.at(period, tick)
+    end
+    ngx.timer.at(period, tick)
+    ngx.timer.at(0, function()
+      assert(consumer:read_history(function()
+        run.messages = run.messages + 1
+        local done = now() + busy
+        while now() < done do end
+      end, { stop_at = "caught_up" }))
+      run.seconds = now() - began
+    end)
+  }
+]]
+
+--- What support.loops' function of the same name does, in a worker: reads the topic "t" with a handler that
+-- is busy for 20 us beside a timer of 10 ms; the longest pause is that of ticks alone. And `answers`: how
+-- many requests were answered meanwhile.
+function nginx.read_beside_timer(addresses)
+  local one = nginx.start { http = beside_timer:format(addresses) }
+  local answers = 0
+  while one:run "return run.seconds ~= nil" == "false" do answers = answers + 1 end
+  local messages, seconds, ticks =
+    one:run "return ('%d %f %s'):format(run.messages, run.seconds, table.concat(run.late, ' '))"
+      :match "^(%S+) (%S+) (.*)$"
+  local late = {}
+  for text in ticks:gmatch "%S+" do late[#late + 1] = tonumber(text) end
+  table.sort(late)
+  one:stop()
+  return { messages = tonumber(messages), seconds = tonumber(seconds), late = late,
+    longest = late[#late] + 0.01, answers = answers }
+end
+
 --- How many files are in a directory.
 function nginx.count(directory)
   return tonumber(output("ls " .. directory .. " | wc -l"))
