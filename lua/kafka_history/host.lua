@@ -13,8 +13,8 @@
 --                               than "again": the results; nil: reading need not change its place
 --     refusal                   why nothing can wait where inside() is false; nil: the thread can
 --
--- `blocking` is the host without a loop. For a loop that can watch file descriptors,
--- `host.adapt(loop)` makes one of three functions, see below.
+-- The last three may be missing. `blocking` is the host without a loop. For a loop that can watch file
+-- descriptors, `host.adapt(loop)` makes one of three functions, see below.
 
 local core = require "kafka_history.core"
 
