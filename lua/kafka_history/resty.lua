@@ -21,7 +21,7 @@ local worker = require "kafka_history.resty_worker"
 local engine = core.consumer
 
 local FOREVER_S = 86400
-local GLANCE_S = 30 -- how often a request that waits looks whether the consumer was collected
+local GLANCE_S = 60 -- how often a request that waits looks whether the consumer was collected
 local LEG = 2000 -- batches that one timer reads: what a timer has allocated is freed when it ends
 
 local loop = { inside = worker.can_yield, refusal = worker.refusal }

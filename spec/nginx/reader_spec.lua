@@ -115,7 +115,7 @@ describe("in nginx", function()
     it("that raises ends reading, and who waits learns why", function()
       start(3)
       local waiting = server:send("/run", [[
-        return table.concat({ select(2, consumer:caught_up():wait(20)) }, " ")
+        return table.concat({ select(2, consumer:caught_up():wait(100)) }, " ")
       ]])
       server:run "read(function(msg) if msg.value == '2' then error 'boom' end end)"
       local _, body = waiting.finish()
@@ -176,7 +176,7 @@ describe("in nginx", function()
 
   it("close in a request waits for the end and releases who waits", function()
     start(3)
-    local waiting = server:send("/run", "return select(2, consumer:caught_up():wait(20))")
+    local waiting = server:send("/run", "return select(2, consumer:caught_up():wait(100))")
     server:await("return ngx.timer.running_count()", "0")
     assert.equal("true", server:run "return consumer:close()")
     assert.same({ 200, "closed" }, { waiting.finish() })
@@ -190,7 +190,7 @@ describe("in nginx", function()
     for i = 1, 5 do
       waiting[i] = server:send("/run", [[
         state.waiting = (state.waiting or 0) + 1
-        return consumer:caught_up():wait(20)
+        return consumer:caught_up():wait(100)
       ]])
     end
     server:await("return state.waiting", "5")
