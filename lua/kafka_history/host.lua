@@ -11,7 +11,7 @@
 --                               been released; nil: it is watched by its descriptor
 --     relay(leg)                calls leg(batches), which reads so many, until it returns something else
 --                               than "again": the results; nil: reading need not change its place
---     refusal                   why nothing can wait where inside() is false; nil: the thread can
+--     refusal                   what await says where inside() is false
 --
 -- The last three may be missing. `blocking` is the host without a loop. For a loop that can watch file
 -- descriptors, `host.adapt(loop)` makes one of three functions, see below.
@@ -67,7 +67,7 @@ end
 --                       the consumer, or of a waitable when there is none
 --   pause(fd)           yields until everything else that is ready has run once; the fd is any open one
 function host.adapt(loop)
-  local own = { inside = loop.inside, refusal = loop.refusal }
+  local own = { inside = loop.inside }
 
   local function is_inside()
     if loop.inside() then return true end

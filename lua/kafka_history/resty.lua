@@ -90,6 +90,7 @@ end
 -- --- the host ----------------------------------------------------------------------------------------------
 
 local own = host.adapt(loop)
+own.refusal = loop.refusal
 local close = own.close
 
 -- Where it cannot wait, the end has begun nevertheless.
