@@ -9,12 +9,10 @@ local consumer = assert(history.new {
   addresses = arg[1] or "localhost:9092",
   topics = arg[2] or "orders",
 })
-local latest = {}
 local count = 0
 
-local function handle(message)
-  count = count + 1
-  if message.key then latest[message.key] = message:data() end
+local function handle()
+  count = count + 1 -- whatever you do with a message
 end
 
 -- 1. Do other work on ticks until then: a function that is called between messages, and while idle.

@@ -162,10 +162,9 @@ describe("a failing handler", function()
       local consumer = reading.values(reading.numbers(1, 2))
       local ok, err, code = consumer:read_history(function() return deep(1) end, to_caught_up)
       assert.same({ nil, "HANDLER" }, { ok, code })
-      -- OpenResty's LuaJIT at times finds no room for what would say more.
-      if not (rawget(_G, "jit") and err == "HANDLER: t[0]@0: error in error handling") then
-        assert.matches("^HANDLER: t%[0%]@0: .*overflow", err)
-      end
+      -- LuaJIT does not always have the room left in which to call who makes the text.
+      err = err:gsub("^(HANDLER: t%[0%]@0: )error in error handling$", "%1overflow")
+      assert.matches("^HANDLER: t%[0%]@0: .*overflow", err)
       assert.same({ "1", "2" }, reading.history(consumer))
     end)
 

@@ -244,6 +244,27 @@ static void test_not_waiting_for_a_job(struct resources before)
               "and the closer frees all when the call is over");
 }
 
+static void test_telling_the_end(struct resources before)
+{
+    struct job job = {.slices = 1, .slice_ms = 700};
+    kh_handles *handles = open_handles();
+    const kh_wakeup *wakeup = kh_handles_wakeup(handles);
+    int turns = 0;
+    bool told = true;
+
+    kh_helper_start(kh_handles_helper(handles), work, &job);
+    await_job(&job);
+    kh_handles_close(handles, NULL, free_job, 0);
+    for (; told && turns < 20 && !kh_handles_have_ended(handles); turns++)
+        told = kh_wakeup_wait(wakeup, 10000) == 1;
+    tap_check(&tap, told && turns > 0 && turns < 20 && atomic_load(&job.freed) == 1,
+              "the wake-up fd is silent until the end that was not waited for is over");
+    tap_check(&tap, kh_handles_have_ended(handles) && kh_wakeup_wait(wakeup, 0) == 1,
+              "and stays readable from then on");
+    kh_handles_drop(handles);
+    tap_check(&tap, are_back(before), "nothing is left of what has told its end");
+}
+
 static void test_late_callbacks(struct resources before)
 {
     kh_handles *handles = open_handles();
@@ -390,6 +411,7 @@ int main(void)
     test_closing_a_job(before);
     test_closing_a_job_that_is_through(before);
     test_not_waiting_for_a_job(before);
+    test_telling_the_end(before);
     test_late_callbacks(before);
     test_many(before);
     test_waking(before);
