@@ -1214,6 +1214,11 @@ void kh_consumer_wake(const kh_consumer *c)
         kh_wakeup_notify(kh_handles_wakeup(c->handles));
 }
 
+bool kh_consumer_redirect(kh_consumer *c, int fd, kh_error *error)
+{
+    return kh_handles_redirect(c->handles != NULL ? c->handles : c->closed_handles, fd, error);
+}
+
 /* --- asking ----------------------------------------------------------------------------------- */
 
 const kh_error *kh_consumer_error(const kh_consumer *c)
