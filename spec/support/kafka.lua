@@ -163,6 +163,15 @@ function kafka.ends(topic)
   return ends
 end
 
+-- What the group has committed of a topic: {[partition] = offset}.
+function kafka.committed(topic, group)
+  local committed = {}
+  for partition, offset in admin("committed", { topic, group }):gmatch("(%d+) (%-?%d+)\n") do
+    committed[tonumber(partition)] = tonumber(offset)
+  end
+  return committed
+end
+
 -- Changes settings of a topic and keeps the others; settings: {name = value}.
 function kafka.config(topic, settings)
   admin("config", append_settings({ topic }, settings))
