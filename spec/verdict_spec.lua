@@ -92,6 +92,10 @@ describe("the verdict on a group's logs", function()
       result.repeats[1].stay.member.name, result.repeats[1].again.member.name })
     result = verdict.check({ member("a", { "+0 1", "0@0", "!0 1" }), again }, whole)
     assert.same({ 1, 1 }, { #result.repeats, result.losses })
+    -- Whoever has lost a partition may go on for a moment, until it is told.
+    result = verdict.check({ member("a", { "+0", "", "", "0@0", "", "!0" }),
+      member("b", { "", "+0 1", "0@0", "", "0@1", "1@0", "1@1" }) }, whole)
+    assert.equal(1, #result.repeats)
   end)
 
   it("allows it not where the killed member had given the partition away before", function()

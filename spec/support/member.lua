@@ -50,10 +50,9 @@ function own:note(word, ...)
   write(self, "note", word, ...)
 end
 
+-- Each request counts once.
 local function is_asked_to_stop(self)
-  local file = io.open(self.base .. ".stop")
-  if file then file:close() end
-  return file ~= nil
+  return os.remove(self.base .. ".stop") == true
 end
 
 --- Waits, without reading, until the member is asked to stop.
@@ -119,7 +118,8 @@ local started = {}
 
 --- Starts one. given:
 --   topics, group, addresses (the shared broker's), config: further keys for kafka_history.new;
---   handle: code, the handler's body, which sees `msg` and `consumer`; life: code, "self:read() self:close()";
+--   handle: code, the handler's body, which sees `msg` and `consumer`
+--   life: code, "self:read() self:close()"
 --   name: in what the verdict says; seconds (60): it is ended then.
 function member.start(given)
   local base = os.tmpname()
@@ -296,11 +296,15 @@ function member:stop()
   return self:finish()
 end
 
---- SIGKILL.
-function member:kill()
+--- Sends it a signal: STOP, CONT.
+function member:signal_process(name)
   self:wait(function() return self.pid end, 10, "the process")
+  os.execute(("kill -%s %d"):format(name, self.pid))
+end
+
+function member:kill()
   self.killed = system.monotime()
-  os.execute("kill -KILL " .. self.pid)
+  self:signal_process "KILL"
   return self:finish()
 end
 
@@ -310,10 +314,10 @@ function member.clean()
     local self = started[i]
     if not self.process:status() then
       self.killed = true
+      if self:look().pid then os.execute("kill -KILL " .. self.pid) end -- it may be stopped
       self.process:stop()
-    else
-      self.process:finish()
     end
+    self.process:finish()
     for _, suffix in ipairs { "", ".log", ".stop" } do os.remove(self.base .. suffix) end
     started[i] = nil
   end

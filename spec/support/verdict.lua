@@ -3,7 +3,8 @@
 --
 -- * nothing is lost: every message was handled by somebody;
 -- * a member handles only what it has: between "assigned" and "revoked", in order and without a hole;
--- * a message is handled again only where the member that had handled it was killed, or lost its membership;
+-- * a message is handled again only where the member that had handled it was killed, or lost its membership,
+--   or by one that had lost it and was not told yet;
 -- * a member's signal comes when all of the history in the partitions that it has is handled, not before.
 
 local verdict = {}
@@ -93,7 +94,7 @@ local function on_message(state, entry)
   local before = log.handled[index]
   if before then
     state.repeats[#state.repeats + 1] = { name = name, offset = entry.offset, first = before, again = entry,
-      stay = before.stay }
+      stay = before.stay, stay_again = stay }
   end
   log.handled[index] = { at = entry.at, stay = stay }
   if index == log.done + 1 then log.done = index end
@@ -124,7 +125,7 @@ end
 
 local function check_repeats(state)
   for _, again in ipairs(state.repeats) do
-    if not may_come_again(again.stay) then
+    if not may_come_again(again.stay) and not again.stay_again.lost then
       broken("%s@%d is handled again by %s, %.3f s after %s, which was not killed and has lost nothing",
         again.name, again.offset, again.again.member.name, again.again.at - again.first.at,
         again.stay.member.name)
