@@ -6,12 +6,17 @@
 --     consumer:read_history(function(msg) prices[msg.key] = msg.value end, { stop_at = "caught_up" })
 
 local core = require "kafka_history.core"
+local host = require "kafka_history.host"
 local options = require "kafka_history.options"
 local reader = require "kafka_history.reader"
 
 local engine = core.consumer
+local now = engine.now
 local methods = engine.methods
 local waitable = core.waitable
+
+-- Of each waitable that was made here.
+local hosts = setmetatable({}, { __mode = "k" })
 
 local history = { _VERSION = "kafka-history scm" }
 
@@ -22,7 +27,7 @@ local callbacks = { "on_event", "on_log", "on_stats" }
 
 -- The configuration without what is Lua's: a copy, so that the caller's table stays as it is.
 local function split(config, level)
-  local shared = { batch = {}, handled = 0, skipped = 0, limit = 0 }
+  local shared = { batch = {}, handled = 0, skipped = 0, limit = 0, stride = 1, pause_at = 0 }
   local rest = {}
   for key, value in pairs(config) do rest[key] = value end
   for _, name in ipairs(callbacks) do
@@ -35,13 +40,31 @@ local function split(config, level)
   return rest, shared
 end
 
+local function new(config, its_host)
+  if type(config) ~= "table" then
+    error("new: expected a table of configuration, got " .. options.describe(config), 2)
+  end
+  local rest, shared = split(config, 2)
+  shared.host = its_host
+  local consumer, err, code = engine.new(rest, shared)
+  if code == "CONFIG" then error("new: " .. err:gsub("^CONFIG: ", ""), 2) end
+  if consumer and engine.is_member(consumer) then shared.alive_at = 0 end
+  return consumer, err, code
+end
+
 --- Makes a consumer. Nothing is asked of a broker before reading begins.
 -- @tparam table config
 --   addresses          "host:port" strings: an array, or one string separated by commas; required
 --   topics             names: an array, or one string; required
 --   client_id          a string
 --   version            of brokers that do not tell theirs, as in "2.8.0" (broker.version.fallback)
---   from_beginning     boolean (true); false: from the end as of now
+--   consumer_group     a name: the members of that group share the partitions of the topics, and an
+--                      offset is committed when its message was handled; nil: every consumer reads all
+--   commit_interval    seconds (5) between two commits of a group's member; math.huge: only when it
+--                      gives partitions back, and by commit()
+--   from_beginning     boolean. Without a group (true): false: from the end as of now. In one (false):
+--                      true: what this consumer is given it reads from the beginning, once; false: from
+--                      the group's commit, the beginning where there is none
 --   start              { timestamp = milliseconds since 1970 } | { last = n } of each partition |
 --                      { topic = { [partition] = offset } }
 --   target             "end" (the default): all that is there at the start is history, open transactions
@@ -53,14 +76,18 @@ end
 -- @return the consumer; nil, err, code when the client cannot be made (a missing CA file, say).
 -- Raises an error for a mistake in the configuration: it names the key.
 function history.new(config)
-  if type(config) ~= "table" then
-    error("new: expected a table of configuration, got " .. options.describe(config), 2)
+  return new(config, host.blocking)
+end
+
+--- The same module with a host's way to wait, which is what `kafka_history.cqueues` and its like return.
+-- lua/kafka_history/host.lua says what a host is.
+function history.with_host(its_host)
+  local module = {}
+  for name, value in pairs(history) do module[name] = value end
+  function module.new(config)
+    return new(config, its_host)
   end
-  local rest, shared = split(config, 2)
-  shared.host = reader.blocking
-  local consumer, err, code = engine.new(rest, shared)
-  if code == "CONFIG" then error("new: " .. err:gsub("^CONFIG: ", ""), 2) end
-  return consumer, err, code
+  return module
 end
 
 -- --- the consumer's methods -----------------------------------------------------------------------------
@@ -99,8 +126,54 @@ end
 function methods.caught_up(consumer)
   local shared, is_closed = engine.shared(consumer)
   if is_closed then return closed() end
-  shared.waitable = shared.waitable or engine.waitable(consumer)
+  if not shared.waitable then
+    shared.waitable = engine.waitable(consumer)
+    hosts[shared.waitable] = shared.host
+  end
   return shared.waitable
+end
+
+--- The partitions that this consumer reads now: an array of { topic, partition }.
+function methods.assignment(consumer)
+  local _, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  local places = {}
+  for i, place in ipairs(engine.progress(consumer).partitions) do
+    places[i] = { topic = place.topic, partition = place.partition }
+  end
+  return places
+end
+
+local function check_seconds(method, seconds)
+  if seconds ~= nil and not (type(seconds) == "number" and seconds >= 0) then
+    error(("%s: expected a number of seconds, 0 or more, got %s"):format(method,
+      options.describe(seconds)), 3)
+  end
+end
+
+--- Commits what was handled so far: true when the group has it; nil, err, code; nil, "timeout", "TIMEOUT"
+-- when there was no answer yet: it may still be committed. Members of a group only.
+-- @tparam ?number seconds to wait at most (5)
+function methods.commit(consumer, seconds)
+  check_seconds("commit", seconds)
+  local shared, is_closed = engine.shared(consumer)
+  if is_closed then return closed() end
+  if not engine.is_member(consumer) then
+    error("commit: this consumer is in no group, so there is nothing to commit to; "
+      .. "progress().partitions has the positions, for `start`", 2)
+  end
+  local deadline = now() + math.min(seconds or 5, 1e9)
+  local number = engine.commit(consumer)
+  while true do
+    local done, err, code = engine.commit_state(consumer, number)
+    if err then return nil, err, code end
+    if done then return true end
+    local left = deadline - now()
+    if left <= 0 then return nil, "timeout", "TIMEOUT" end
+    shared.host.answer(consumer, left)
+    is_closed = select(2, engine.shared(consumer))
+    if is_closed then return closed() end
+  end
 end
 
 -- Makes the running call look up after the current handler.
@@ -128,7 +201,7 @@ function methods.close(consumer)
     shared.closing = true
     interrupt(consumer, shared)
   else
-    engine.close(consumer)
+    shared.host.close(consumer)
   end
   return true
 end
@@ -137,34 +210,20 @@ engine.metamethods.__close = methods.close
 
 -- --- the waitable's wait -----------------------------------------------------------------------------------
 
-local function check_seconds(seconds)
-  if seconds ~= nil and not (type(seconds) == "number" and seconds >= 0) then
-    error("wait: expected a number of seconds, 0 or more, got " .. options.describe(seconds), 3)
-  end
-end
-
--- A signal ends one poll, so that Ctrl-C gets its turn; then the rest is waited for.
-local function poll_until(latch, deadline)
-  while true do
-    local left = deadline and math.max(deadline - engine.now(), 0) or -1
-    local released, err, code = waitable.poll(latch, left)
-    if released then return true end
-    if err then return nil, err, code end
-    if released == false then return nil, "timeout", "TIMEOUT" end
-  end
-end
-
 --- Waits until it is released: true when caught up; nil, err, code when reading failed or the consumer
--- was closed; nil, "timeout", "TIMEOUT".
+-- was closed; nil, "timeout", "TIMEOUT". In a host's loop only the coroutine waits.
 -- @tparam ?number seconds at most; nil: without end. 0 only looks.
 function waitable.methods.wait(latch, seconds)
-  check_seconds(seconds)
-  if seconds ~= 0 and waitable.is_owned(latch) and latch:state() == "pending" then
-    error("wait: this state owns the consumer, so nobody would read while it waits; use "
-      .. 'read_history(handler, { stop_at = "caught_up" }), or the adapter of your event loop', 2)
-  end
+  check_seconds("wait", seconds)
   local deadline = seconds and seconds < math.huge and engine.now() + seconds or nil
-  return poll_until(latch, deadline)
+  if seconds == 0 or not waitable.is_owned(latch) or latch:state() ~= "pending" then
+    return host.blocking.await(latch, deadline)
+  end
+  local its_host = hosts[latch]
+  if its_host.inside() then return its_host.await(latch, deadline) end
+  error("wait: this state owns the consumer, so nobody would read while it waits; use "
+    .. 'read_history(handler, { stop_at = "caught_up" }), or the adapter of your event loop and a '
+    .. "coroutine of the loop's", 2)
 end
 
 return history

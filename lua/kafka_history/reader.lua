@@ -1,5 +1,5 @@
 --- The reading loop: one C call a batch, the handler called from Lua, so that handlers may yield on
--- every Lua. What waits, and how, is the host's: see `host` below.
+-- every Lua. What waits, and how, is the host's: lua/kafka_history/host.lua says what one is.
 
 local core = require "kafka_history.core"
 local options = require "kafka_history.options"
@@ -12,8 +12,16 @@ local reader = {}
 
 local BATCH = 500
 
---- The host that has no loop of its own: the thread waits in poll(2).
-reader.blocking = { wait = engine.wait, rest = engine.rest }
+-- How long a reader that has enough to do may keep its host's loop from the others, in seconds.
+local SLICE = 0.005
+
+-- A member of a group takes a step this often at least, in the middle of a batch too: it learns so
+-- what was revoked, and is not taken for dead.
+local ALIVE = 1
+
+-- Of this many messages at the most the clock is asked once; of one when they take their time.
+local STRIDE = 8
+local SWIFT = 0.0002
 
 -- --- failures ---------------------------------------------------------------------------------------
 
@@ -72,6 +80,16 @@ end
 
 local run = {}
 
+-- Has `due` come? Asking the clock costs as much as a small handler.
+local function is_due(shared, at, due)
+  local time = now()
+  local per_message = (time - shared.looked) / shared.stride
+  shared.looked = time
+  shared.stride = per_message < SWIFT and math.min(2 * shared.stride, STRIDE) or 1
+  shared.look_at = at + shared.stride
+  return time >= due
+end
+
 -- The rest of the batch, until it is handled, the handler fails, somebody asks to stop (limit becomes
 -- 0), or `due` has come. shared.handled says how far it got.
 function run.message(shared, handler, consumer, due)
@@ -81,7 +99,7 @@ function run.message(shared, handler, consumer, due)
     if not ok and (ok == false or err ~= nil) then return "failed", err end
     at = at + 1
     shared.handled = at
-    if due and now() >= due then return end
+    if due and at >= shared.look_at and is_due(shared, at, due) then return end
   end
 end
 
@@ -93,7 +111,7 @@ run[2] = function(shared, handler, consumer, due)
     if not ok and (ok == false or err ~= nil) then return "failed", err end
     at = at + 1
     shared.handled = at
-    if due and now() >= due then return end
+    if due and at >= shared.look_at and is_due(shared, at, due) then return end
   end
 end
 
@@ -107,7 +125,7 @@ function run.fields(shared, handler, consumer, due, width)
     if not ok and (ok == false or err ~= nil) then return "failed", err end
     at = at + 1
     shared.handled = at
-    if due and now() >= due then return end
+    if due and at >= shared.look_at and is_due(shared, at, due) then return end
   end
 end
 
@@ -182,6 +200,9 @@ end
 
 -- Runs the handler over the batch. true: read on; else the results of read_history.
 local function handle_batch(consumer, shared, handler, opts, due)
+  if due then
+    shared.looked, shared.look_at = now(), shared.handled + shared.stride
+  end
   local ok, failed, err = xpcall(opts.run, on_raise, shared, handler, consumer, due, opts.width)
   if ok and not failed then return true end
   local failure
@@ -202,8 +223,14 @@ local function asked_to_stop(shared)
   return true
 end
 
+-- Is it time for a member's step?
+local function must_show_alive(shared)
+  return shared.alive_at and now() >= shared.alive_at
+end
+
 -- Fills the batch. Returns how many messages are in it and whether caught up, or an error.
 local function fill(consumer, shared, opts)
+  if shared.alive_at then shared.alive_at = now() + ALIVE end
   local count, caught_up, has_reports, failed_reports =
     engine.advance(consumer, opts.batch or BATCH, opts.stop_at == "caught_up", opts.numbers)
   if count and not has_reports then return count, caught_up end
@@ -245,9 +272,26 @@ local function look_at_clock(consumer, shared, opts, clock)
   return true
 end
 
+local function sooner(a, b)
+  return a and b and math.min(a, b) or a or b
+end
+
+-- When the handler's loop must be left.
+local function next_look(shared, clock)
+  return sooner(sooner(next_due(clock), shared.host.pause and shared.pause_at), shared.alive_at)
+end
+
+-- In a host with a loop: lets the others run when it is their turn.
+local function pause_if_due(consumer, shared)
+  if not shared.host.pause or now() < shared.pause_at then return end
+  shared.host.pause(consumer)
+  shared.pause_at = now() + SLICE
+end
+
 local function wait(consumer, shared, clock)
   local due = next_due(clock)
   shared.host.wait(consumer, due and math.max(due - now(), 0) or -1)
+  shared.pause_at = now() + SLICE
 end
 
 -- A pause before the same message is tried again; true when it is over.
@@ -257,9 +301,10 @@ local function rest(consumer, shared, clock)
     shared.retry_at = nil
     return true
   end
-  local due = next_due(clock)
+  local due = sooner(next_due(clock), shared.alive_at)
   if due then left = math.min(left, math.max(due - now(), 0)) end
   shared.host.rest(consumer, left)
+  shared.pause_at = now() + SLICE
   return false
 end
 
@@ -267,22 +312,27 @@ end
 -- the error. `fresh`: the batch was filled in this call.
 local function prepare(consumer, shared, opts, clock, fresh)
   while true do
+    pause_if_due(consumer, shared)
     local ok, err, code, raised = asked_to_stop(shared)
     if ok then ok, err, code, raised = look_at_clock(consumer, shared, opts, clock) end
     if ok then ok, err, code = asked_to_stop(shared) end
     if not ok then return nil, err, code, raised end
-    if shared.retry_at then
+    local alive = not must_show_alive(shared)
+    if alive and shared.retry_at then
       if rest(consumer, shared, clock) then return "messages" end
-    elseif fresh and shared.handled < shared.limit then
+    elseif alive and fresh and shared.handled < shared.limit then
       return "messages"
     else
       local count, caught_up
       fresh = true
       count, caught_up, code, raised = fill(consumer, shared, opts)
       if not count then return nil, caught_up, code, raised end
-      if count > 0 then return "messages" end
-      if opts.stop_at and caught_up then return "stop" end
-      wait(consumer, shared, clock)
+      if count == 0 then shared.retry_at = nil end
+      if count > 0 and not shared.retry_at then return "messages" end
+      if count == 0 then
+        if opts.stop_at and caught_up then return "stop" end
+        wait(consumer, shared, clock)
+      end
     end
   end
 end
@@ -333,7 +383,7 @@ end
 local function finish(consumer, shared)
   shared.running = false
   if shared.closing then
-    engine.close(consumer)
+    shared.host.close(consumer)
   else
     engine.settle(consumer)
   end
@@ -364,7 +414,7 @@ local function read(consumer, shared, handler, opts)
     if not ready then return nil, err, code, raised end
     fresh = true
     local ok
-    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, next_due(clock))
+    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, next_look(shared, clock))
     if not ok then return nil, err, code, raised end
   end
 end
@@ -390,9 +440,10 @@ local function turn(consumer, shared, handler, opts)
   shared.limit = math.min(shared.limit, opts.batch or BATCH)
   while shared.handled < shared.limit do
     local ok
-    ok, err, code, raised = handle_batch(consumer, shared, handler, opts)
+    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, shared.alive_at)
     if not ok then return nil, err, code, raised end
     handled = shared.handled
+    if must_show_alive(shared) then break end
     if shared.retry_at then
       shared.step_retry_at, shared.retry_at = shared.retry_at, nil
       return handled, false

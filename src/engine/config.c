@@ -34,12 +34,14 @@ struct kh_config {
     size_t topic_count;
     char *client_id;
     char *version;
+    char *group; /* NULL: standalone */
     double start_timeout_s;
     double stall_timeout_s;
     double commit_interval_s;
     bool continue_after_truncation;
     bool target_is_stable;
-    bool from_end;
+    bool has_from_beginning;
+    bool from_beginning; /* if it was given */
     kh_start_kind start_kind;
     double start_number;
     struct given_offset *given_offsets;
@@ -313,7 +315,8 @@ static bool set_from_beginning(kh_config *config, const char *key, const kh_valu
 {
     if (value->type != KH_VALUE_BOOLEAN)
         return refuse_value(error, key, "true or false", value);
-    config->from_end = !value->boolean;
+    config->has_from_beginning = true;
+    config->from_beginning = value->boolean;
     return true;
 }
 
@@ -337,13 +340,9 @@ static bool set_target(kh_config *config, const char *key, const kh_value *value
 static bool set_consumer_group(kh_config *config, const char *key, const kh_value *value,
                                kh_error *error)
 {
-    (void)config;
     if (value->type != KH_VALUE_STRING || value->string[0] == '\0')
         return refuse_value(error, key, "the name of a group", value);
-    return refuse(error,
-                  "%s: this version reads standalone only: every consumer reads every partition; "
-                  "leave the key out",
-                  key);
+    return replace(&config->group, value->string, error);
 }
 
 static bool set_on_truncation(kh_config *config, const char *key, const kh_value *value,
@@ -442,9 +441,9 @@ static const struct {
     {"broker.version.fallback", "use the key version"},
     {"enable.partition.eof", "the end of a partition is how the reader knows what it has read"},
     {"enable.auto.offset.store", "a message counts as consumed when its handler has succeeded"},
-    {"enable.auto.commit", "standalone reading commits nothing"},
-    {"auto.commit.enable", "standalone reading commits nothing"},
-    {"auto.commit.interval.ms", "standalone reading commits nothing"},
+    {"enable.auto.commit", "a group commits what was handled: see commit_interval"},
+    {"auto.commit.enable", "a group commits what was handled: see commit_interval"},
+    {"auto.commit.interval.ms", "use the key commit_interval"},
     {"auto.offset.reset",
      "a lost position is reported as a gap or a truncation: see on_truncation"},
     {"allow.auto.create.topics", "reading a topic never creates it"},
@@ -552,6 +551,9 @@ static const struct option defaults[] = {
     {"reconnect.backoff.ms", "22"},
     {"reconnect.backoff.max.ms", "2000"},
     {"topic.metadata.refresh.interval.ms", "30000"},
+};
+
+static const struct option standalone_defaults[] = {
     /* Without a group this only bounds how long closing may wait for a coordinator. */
     {"session.timeout.ms", "6000"},
     {"group.id", "kafka-history.standalone"},
@@ -609,11 +611,19 @@ static bool set_keys(const kh_config *config, rd_kafka_conf_t *conf, kh_error *e
             set_property(conf, "broker.version.fallback", config->version, error));
 }
 
+static bool set_group(const kh_config *config, rd_kafka_conf_t *conf, kh_handle_purpose purpose,
+                      kh_error *error)
+{
+    if (config->group == NULL)
+        return set_all(conf, purpose, standalone_defaults, LENGTH(standalone_defaults), error);
+    return purpose != KH_HANDLE_CONSUMER || set_property(conf, "group.id", config->group, error);
+}
+
 static bool fill_conf(const kh_config *config, rd_kafka_conf_t *conf, kh_handle_purpose purpose,
                       kh_error *error)
 {
     return set_all(conf, purpose, defaults, LENGTH(defaults), error) &&
-           set_newer_defaults(conf, error) &&
+           set_group(config, conf, purpose, error) && set_newer_defaults(conf, error) &&
            set_all(conf, purpose, config->options, config->option_count, error) &&
            set_all(conf, purpose, engine_owned, LENGTH(engine_owned), error) &&
            (purpose == KH_HANDLE_CONSUMER ||
@@ -675,9 +685,14 @@ static int number_of_topic(const kh_config *config, const char *topic)
 /* The offsets by number of the topic: every one must be of a topic that is read. */
 static bool resolve_start(kh_config *config, kh_error *error)
 {
-    if (config->from_end && config->start_kind != KH_START_BEGINNING)
+    bool from_end = config->group == NULL && config->has_from_beginning && !config->from_beginning;
+
+    if (config->group != NULL && config->start_kind != KH_START_BEGINNING)
+        return refuse(error, "start: goes without consumer_group only: a group begins where its "
+                             "commits say");
+    if (from_end && config->start_kind != KH_START_BEGINNING)
         return refuse(error, "start: goes with from_beginning = true only");
-    if (config->from_end)
+    if (from_end)
         config->start_kind = KH_START_END;
     free(config->start_offsets);
     config->start_offsets = calloc(config->offset_count + 1, sizeof *config->start_offsets);
@@ -725,6 +740,36 @@ static bool read_settings(kh_config *config, const rd_kafka_conf_t *conf, kh_err
     settings->start_number = (int64_t)config->start_number;
     settings->start_offsets = config->start_offsets;
     settings->start_offset_count = config->offset_count;
+    settings->group = config->group;
+    settings->from_beginning = config->from_beginning;
+    settings->commit_interval_ms = milliseconds(config->commit_interval_s);
+    settings->max_poll_ms = atol(read_property(conf, "max.poll.interval.ms", text, sizeof text));
+    return true;
+}
+
+/* What of a group's ways the librdkafka that is loaded is not safe with. */
+static bool check_group(const kh_config *config, const rd_kafka_conf_t *conf, kh_error *error)
+{
+    char text[512];
+
+    if (config->group == NULL)
+        return true;
+    if (find_option(config, "group.id") != NULL)
+        return refuse(error, "options[\"group.id\"]: consumer_group names the group");
+    if (strstr(read_property(conf, "partition.assignment.strategy", text, sizeof text),
+               "cooperative") != NULL &&
+        !kh_library_is_cooperative())
+        return refuse(error,
+                      "options[\"partition.assignment.strategy\"]: librdkafka %s may crash or turn "
+                      "in circles with cooperative-sticky; it takes 2.6.1 or newer, or \"range\" "
+                      "or \"roundrobin\"",
+                      rd_kafka_version_str());
+    if (strcasecmp(read_property(conf, "group.protocol", text, sizeof text), "consumer") == 0 &&
+        !kh_library_has_consumer_protocol())
+        return refuse(error,
+                      "options[\"group.protocol\"]: librdkafka %s has the consumer protocol as a "
+                      "preview only; it takes 2.12 or newer, or \"classic\"",
+                      rd_kafka_version_str());
     return true;
 }
 
@@ -755,7 +800,7 @@ bool kh_config_finish(kh_config *config, kh_error *error)
     conf = kh_config_make_conf(config, KH_HANDLE_CONSUMER, error);
     if (conf == NULL)
         return false;
-    done = read_settings(config, conf, error);
+    done = check_group(config, conf, error) && read_settings(config, conf, error);
     rd_kafka_conf_destroy(conf);
     return done;
 }
@@ -785,6 +830,7 @@ void kh_config_free(kh_config *config)
     free_topics(config);
     free(config->client_id);
     free(config->version);
+    free(config->group);
     for (size_t i = 0; i < config->option_count; i++) {
         free(config->options[i].property);
         free_secret(config->options[i].value);

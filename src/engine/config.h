@@ -40,7 +40,8 @@ typedef struct kh_value {
 kh_config *kh_config_new(void);
 void kh_config_free(kh_config *config);
 
-/* Sets one key. addresses, topics: strings. client_id, version, on_truncation: a string.
+/* Sets one key. addresses, topics: strings. client_id, version, consumer_group, on_truncation: a
+ * string.
  * target: "end" or "stable". from_beginning: a boolean. start_timeout, stall_timeout,
  * commit_interval: seconds. */
 bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh_error *error);
@@ -109,6 +110,10 @@ typedef struct kh_settings {
     int64_t start_number; /* the timestamp in ms, or how many of the last messages */
     const kh_start_offset *start_offsets;
     size_t start_offset_count;
+    const char *group;          /* whose member the consumer is; NULL: standalone */
+    bool from_beginning;        /* a member reads what it is given from its beginning once */
+    int64_t commit_interval_ms; /* INT64_MAX: never, but when a partition is given back */
+    int64_t max_poll_ms;        /* a member that takes no step for longer is taken for dead */
 } kh_settings;
 
 /* Of a finished config; valid as long as that is. */

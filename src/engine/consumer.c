@@ -1,21 +1,26 @@
 /*
  * The way of the data:
  *
- *     librdkafka's queue --pull--> raw[] --sort--> batch[] --host--> handled
- *                                    |               |                  |
- *                                    +-- errors, end-of-partition       |
- *                                    v               v                  v
+ *     librdkafka's queue --pull--> fetching --sort--> batch[] --host--> handled
+ *                                     |                 |                  |
+ *                                     +-- errors, end-of-partition         |
+ *                                     v                 v                  v
  *                                 kh_catchup: MESSAGE, EOF, HANDLED ... -> what to do (act)
  *
- * raw[] is what one pull of the queue gave, in order. It is sorted message by message: an event (an
- * error, an end-of-partition) is only looked at when everything before it has been handled, so it
- * ends the batch; so does a message that may be the last of the history, and one that shows that
- * there is no more history stands at the head of a batch of its own. That is what makes the signal
- * exact.
+ * What one pull of the queue gave is sorted in order, message by message: an event (an error, an
+ * end-of-partition) is only looked at when everything before it has been handled, so it ends the
+ * batch; so does a message that may be the last of the history, and one that shows that there is no
+ * more history stands at the head of a batch of its own. That is what makes the signal exact.
+ *
+ * Whose the partitions are is the only difference between a consumer that stands alone and a member
+ * of a group: the one begins all that the snapshot has found, and what comes later; the other those
+ * that kh_group notes, at the offsets that the group has committed, until they are revoked.
  */
 #include "consumer.h"
 #include "catchup.h"
 #include "clock.h"
+#include "fetching.h"
+#include "group.h"
 #include "handles.h"
 #include "library.h"
 #include "places.h"
@@ -30,33 +35,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A fetcher that must be woken by hand (librdkafka < 2.2) is woken this often at the most. */
-#define POKE_MS 2
 #define RATE_WINDOW_MS 500
 #define RETRY_HELPER_MS 100
 /* After a hint that a topic may be gone, and never more often than that. */
 #define REFRESH_SOON_MS 1000
 #define REFUSED_AGAIN_MS 3000
+/* For how long the snapshot's word on where a partition begins is good enough. */
+#define LOW_IS_FRESH_MS 10000
 
 enum phase { PHASE_NEW, PHASE_STARTING, PHASE_READING };
 
-enum job_kind { JOB_START, JOB_ASK };
+enum job_kind { JOB_START, JOB_ASK, JOB_ASSIGN };
 
 struct job {
     enum job_kind kind;
     kh_asker asker;
     kh_snapshot snapshot;
+    rd_kafka_topic_partition_list_t *assigned; /* JOB_ASSIGN: with what the group has committed */
 };
 
 struct kh_consumer {
     kh_handles *handles; /* NULL after close; the parts below are its own */
     const kh_settings *settings;
     rd_kafka_t *rk;
-    rd_kafka_queue_t *queue;
     kh_helper *helper;
     kh_handles *closed_handles; /* after close, for the wake-up fd */
+    kh_endings *endings;        /* the host's; NULL: it counts none */
     kh_latch *latch;
     kh_catchup *catchup;
+    kh_fetching fetching;
+    kh_group group; /* of a member's: see is_member */
     kh_reports reports;
 
     enum phase phase;
@@ -73,9 +81,6 @@ struct kh_consumer {
     bool must_try_refused;
     int64_t refused_again_ms; /* when silence from them is another refusal; INT64_MAX: never */
 
-    rd_kafka_message_t **raw; /* pulled, in order; NULL: dropped */
-    int raw_at, raw_count;
-    bool has_queued; /* the last pull brought something: the queue may hold more, its fd silent */
     rd_kafka_message_t **batch; /* handed out */
     int *batch_places;
     int batch_at, batch_count;
@@ -86,8 +91,7 @@ struct kh_consumer {
     int64_t waited_ms;       /* in all */
     int64_t refresh_at_ms;   /* when to ask for the topics' metadata */
     int64_t retry_helper_ms; /* no thread or no memory for a job: when to try again */
-    int64_t poked_ms;
-    bool owes_poke;
+    int64_t snapshot_ms;     /* when the snapshot came */
 
     kh_progress totals; /* its counters */
     int64_t rate_at_ms;
@@ -97,12 +101,9 @@ struct kh_consumer {
 
 /* --- small things ----------------------------------------------------------------------------- */
 
-static const kh_report no_place = {
-    .partition = -1, .offset = -1, .to = -1, .target = -1, .end = -1};
-
 static kh_report report_at(const kh_consumer *c, int index, const char *name)
 {
-    kh_report report = no_place;
+    kh_report report = kh_report_nowhere;
 
     report.name = name;
     if (index >= 0) {
@@ -112,9 +113,9 @@ static kh_report report_at(const kh_consumer *c, int index, const char *name)
     return report;
 }
 
-static bool has_raw(const kh_consumer *c)
+static bool is_member(const kh_consumer *c)
 {
-    return c->raw_at < c->raw_count;
+    return c->settings->group != NULL;
 }
 
 static bool has_batch(const kh_consumer *c)
@@ -135,6 +136,14 @@ static void want_answer(kh_consumer *c, int index)
     if (!c->places.all[index].ask)
         c->ask_count++;
     c->places.all[index].ask = true;
+}
+
+/* Something came from the partition, or it is not this consumer's any more. */
+static void note_allowed(kh_consumer *c, int index)
+{
+    if (c->places.all[index].refused)
+        c->refused_count--;
+    c->places.all[index].refused = false;
 }
 
 /* To ask for the topics' metadata. */
@@ -202,9 +211,17 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
         tell_failure(c);
         return;
     }
-    /* A group that is none: reading without one needs no permission for it. */
-    if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+    if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) {
+        /* A group that is none: reading without one needs no permission for it. */
+        if (!is_member(c))
+            return;
+        kh_error_set_kafka(&c->error, code,
+                           "the group %s: the broker does not allow this client to be a member; it "
+                           "needs READ on the group",
+                           c->settings->group);
+        tell_failure(c);
         return;
+    }
     snprintf(reason, sizeof reason, "%.*s", kh_config_shown_length(words), words);
     if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         snprintf(c->last_words, sizeof c->last_words, "%s", reason);
@@ -227,7 +244,7 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
 static void on_log(void *opaque, int level, const char *facility, const char *text)
 {
     kh_consumer *c = opaque;
-    kh_report report = no_place;
+    kh_report report = kh_report_nowhere;
     int shown = kh_config_shown_length(text);
     union {
         const char *given;
@@ -244,73 +261,24 @@ static void on_log(void *opaque, int level, const char *facility, const char *te
 static void on_stats(void *opaque, const char *json)
 {
     kh_consumer *c = opaque;
-    kh_report report = no_place;
+    kh_report report = kh_report_nowhere;
 
     report.kind = KH_REPORT_STATS;
     kh_reports_add(&c->reports, &report, "%s", json);
 }
 
-/* --- assigning -------------------------------------------------------------------------------- */
-
-static void report_failed_call(kh_consumer *c, int index, const char *what,
-                               rd_kafka_resp_err_t code)
-{
-    char text[256];
-
-    snprintf(text, sizeof text, "%s: %s", what, rd_kafka_err2str(code));
-    kh_reports_add_error(&c->reports, code, text, kh_places_topic(&c->places, index),
-                         c->places.all[index].partition, kh_clock_ms());
-}
-
-static void check_call(kh_consumer *c, int index, const char *what, rd_kafka_error_t *failed)
-{
-    if (failed == NULL)
-        return;
-    report_failed_call(c, index, what, rd_kafka_error_code(failed));
-    rd_kafka_error_destroy(failed);
-}
-
-static void start_fetching(kh_consumer *c, int index)
-{
-    rd_kafka_topic_partition_list_t *list = kh_places_list(&c->places, index, 1);
-
-    check_call(c, index, "cannot read the partition", rd_kafka_incremental_assign(c->rk, list));
-    rd_kafka_topic_partition_list_destroy(list);
-}
-
-static void stop_fetching(kh_consumer *c, int index)
-{
-    rd_kafka_topic_partition_list_t *list = kh_places_list(&c->places, index, 1);
-
-    check_call(c, index, "cannot leave the partition", rd_kafka_incremental_unassign(c->rk, list));
-    rd_kafka_topic_partition_list_destroy(list);
-}
-
-static void drop_raw(kh_consumer *c, int index)
-{
-    for (int i = c->raw_at; i < c->raw_count; i++) {
-        rd_kafka_message_t *message = c->raw[i];
-
-        if (message != NULL && message->rkt != NULL && kh_places_of(&c->places, message) == index) {
-            rd_kafka_message_destroy(message);
-            c->raw[i] = NULL;
-        }
-    }
-}
-
-/* Not rd_kafka_seek: a partition whose position was refused is not being fetched, and can only be
- * assigned anew. */
+/* Reads the partition from there on. */
 static void read_from(kh_consumer *c, int index, int64_t offset)
 {
     kh_place *place = &c->places.all[index];
 
-    drop_raw(c, index);
+    kh_fetching_drop(&c->fetching, index);
     place->next = offset;
     place->eof = -1;
-    if (place->parked)
-        return;
-    stop_fetching(c, index);
-    start_fetching(c, index);
+    place->committed =
+        -1; /* what the group has is of a log that is no more, or lies before a gap */
+    if (!place->parked)
+        kh_fetching_begin_anew(&c->fetching, index);
 }
 
 /* --- carrying out decisions ------------------------------------------------------------------- */
@@ -460,7 +428,24 @@ static void free_job(void *opaque)
     struct job *job = opaque;
 
     kh_snapshot_clear(&job->snapshot);
+    if (job->assigned != NULL)
+        rd_kafka_topic_partition_list_destroy(job->assigned);
     free(job);
+}
+
+/* Where the group has committed nothing, and how old the snapshot is, the beginning is asked for.
+ */
+static void ask_where_to_begin(struct job *job, kh_helper *helper)
+{
+    bool missing = false;
+
+    job->snapshot.failed =
+        !kh_group_ask_committed(job->asker.rk, job->assigned, helper, &job->snapshot.error);
+    for (int i = 0; i < job->assigned->cnt; i++)
+        missing = missing || job->assigned->elems[i].offset < 0;
+    if (!job->snapshot.failed && job->snapshot.partition_count > 0 &&
+        (missing || kh_config_settings(job->asker.config)->from_beginning))
+        kh_snapshot_ask(&job->snapshot, &job->asker, helper);
 }
 
 static void do_job(kh_helper *helper, void *opaque)
@@ -469,8 +454,10 @@ static void do_job(kh_helper *helper, void *opaque)
 
     if (job->kind == JOB_START)
         kh_snapshot_take(&job->snapshot, &job->asker, helper);
-    else
+    else if (job->kind == JOB_ASK)
         kh_snapshot_ask(&job->snapshot, &job->asker, helper);
+    else
+        ask_where_to_begin(job, helper);
 }
 
 static struct job *make_job(kh_consumer *c, enum job_kind kind)
@@ -587,13 +574,10 @@ static void tell_start_failure(kh_consumer *c, const kh_snapshot *snapshot)
     fail_start(c);
 }
 
-/* Absolute offsets: the first message comes in milliseconds, not after half a second. */
-static bool assign_all(kh_consumer *c)
+static bool begin_all(kh_consumer *c)
 {
-    rd_kafka_topic_partition_list_t *list = kh_places_list(&c->places, 0, c->places.count);
-    rd_kafka_resp_err_t failed = rd_kafka_assign(c->rk, list);
+    rd_kafka_resp_err_t failed = kh_fetching_begin_all(&c->fetching);
 
-    rd_kafka_topic_partition_list_destroy(list);
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
         kh_error_set_kafka(&c->error, failed, "cannot read the partitions: %s",
                            rd_kafka_err2str(failed));
@@ -627,7 +611,7 @@ static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
     return true;
 }
 
-static bool assign_place(kh_consumer *c, const kh_snapshot_partition *found)
+static bool place_partition(kh_consumer *c, const kh_snapshot_partition *found)
 {
     int index = kh_places_at(&c->places, found->topic, found->partition);
     int64_t target = c->settings->target_is_stable ? found->stable : found->end;
@@ -638,6 +622,24 @@ static bool assign_place(kh_consumer *c, const kh_snapshot_partition *found)
          &(kh_event){
              .type = KH_EVENT_SNAPSHOT, .partition = index, .low = found->low, .target = target});
     return true;
+}
+
+/* The partition is this consumer's from now on, and read from its `next`. */
+static void begin_place(kh_consumer *c, int index)
+{
+    kh_place *place = &c->places.all[index];
+
+    if (!place->begun)
+        kh_handles_keep_queue(c->handles, kh_places_topic(&c->places, index), place->partition);
+    place->assigned = true;
+    place->begun = true;
+    feed_offset(c, KH_EVENT_ASSIGN, index, place->next);
+}
+
+/* A member waits for the group to give it partitions. */
+static bool begin_reading(kh_consumer *c)
+{
+    return is_member(c) ? kh_group_join(&c->group, &c->error) : begin_all(c);
 }
 
 static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
@@ -655,24 +657,26 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
     }
     placed = kh_start_check(c->settings, snapshot, &c->error);
     for (int i = 0; i < snapshot->partition_count && placed; i++)
-        placed = assign_place(c, &snapshot->partitions[i]);
-    if (!placed || !assign_all(c)) {
+        placed = place_partition(c, &snapshot->partitions[i]);
+    if (!placed || !begin_reading(c)) {
         fail_start(c);
         return;
     }
-    for (int i = 0; i < c->places.count; i++)
-        kh_handles_keep_queue(c->handles, kh_places_topic(&c->places, i),
-                              c->places.all[i].partition);
     c->phase = PHASE_READING;
+    c->snapshot_ms = kh_clock_ms();
     /* The topics' ids are not waited for at the start: those that are missing are asked for now. */
-    c->refresh_at_ms = kh_library_has_topic_ids() ? kh_clock_ms() : next_refresh(c, kh_clock_ms());
+    c->refresh_at_ms =
+        kh_library_has_topic_ids() ? c->snapshot_ms : next_refresh(c, c->snapshot_ms);
     tell_snapshot(c);
+    if (is_member(c))
+        return;
     for (int i = 0; i < c->places.count; i++)
-        feed_offset(c, KH_EVENT_ASSIGN, i, c->places.all[i].next);
+        begin_place(c, i);
     feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
 }
 
-/* A partition that came after the snapshot: read from its beginning, no part of the history. */
+/* A partition that came after the snapshot: read from its beginning, no part of the history. In a
+ * group it is read by the member that gets it. */
 static void add_partition(kh_consumer *c, const kh_snapshot_partition *found)
 {
     kh_report report;
@@ -680,11 +684,12 @@ static void add_partition(kh_consumer *c, const kh_snapshot_partition *found)
 
     if (!add_places(c, found->topic, found->partition + 1))
         return;
+    if (is_member(c))
+        return;
     index = kh_places_at(&c->places, found->topic, found->partition);
     c->places.all[index].next = found->low;
-    feed_offset(c, KH_EVENT_ASSIGN, index, found->low);
-    start_fetching(c, index);
-    kh_handles_keep_queue(c->handles, kh_places_topic(&c->places, index), found->partition);
+    begin_place(c, index);
+    kh_fetching_begin(&c->fetching, index);
     report = report_at(c, index, "partition_added");
     report.offset = found->low;
     kh_reports_add(&c->reports, &report, "%s[%d]: added; reading it from offset %lld", report.topic,
@@ -779,6 +784,198 @@ static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
     }
 }
 
+/* --- the group's partitions ------------------------------------------------------------------- */
+
+static void drop_batch(kh_consumer *c, int index)
+{
+    int kept = c->batch_at;
+
+    for (int i = c->batch_at; i < c->batch_count; i++) {
+        if (c->batch_places[i] == index) {
+            rd_kafka_message_destroy(c->batch[i]);
+            continue;
+        }
+        c->batch[kept] = c->batch[i];
+        c->batch_places[kept++] = c->batch_places[i];
+    }
+    c->batch_count = kept;
+}
+
+/* Nothing more of it is handled. Where this member was is kept, should it come back. */
+static void revoke_place(kh_consumer *c, int index)
+{
+    kh_place *place = &c->places.all[index];
+
+    if (!place->assigned)
+        return;
+    drop_batch(c, index);
+    kh_fetching_drop(&c->fetching, index);
+    if (place->parked) {
+        place->parked = false;
+        c->parked_count--;
+        kh_fetching_forget_hold(&c->fetching, index);
+    }
+    note_allowed(c, index);
+    place->next = kh_place_position(place, kh_catchup_get(c->catchup, index).position);
+    place->assigned = false;
+    feed(c, &(kh_event){.type = KH_EVENT_REVOKE, .partition = index});
+}
+
+/* Makes room for partitions that came after the snapshot. */
+static bool know_places(kh_consumer *c, const rd_kafka_topic_partition_list_t *partitions)
+{
+    bool known = true;
+
+    for (int i = 0; i < partitions->cnt && known; i++) {
+        int topic = kh_places_topic_named(&c->places, partitions->elems[i].topic);
+
+        known = topic < 0 || add_places(c, topic, partitions->elems[i].partition + 1);
+    }
+    return known;
+}
+
+/* From inside librdkafka's callback, and so from inside a step. */
+static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
+                         const rd_kafka_topic_partition_list_t *partitions)
+{
+    kh_consumer *c = opaque;
+
+    /* The whole assignment decides, never a part of it. */
+    feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = false});
+    if (!know_places(c, partitions)) {
+        kh_error_set_errno(&c->error, ENOMEM, "cannot keep the partitions");
+        c->is_hopeless = true;
+        tell_failure(c);
+    }
+    for (int i = 0; i < partitions->cnt && code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS; i++) {
+        int index =
+            kh_places_named(&c->places, partitions->elems[i].topic, partitions->elems[i].partition);
+
+        if (index >= 0)
+            revoke_place(c, index);
+    }
+    kh_group_note(&c->group, code, partitions, kh_clock_ms());
+}
+
+/* Does the beginning of the partition's log have to be asked for, unless there is a commit? */
+static bool wants_low(const kh_consumer *c, int index)
+{
+    const kh_place *place = &c->places.all[index];
+
+    return !place->begun && (!kh_catchup_get(c->catchup, index).has_target ||
+                             kh_clock_ms() - c->snapshot_ms > LOW_IS_FRESH_MS);
+}
+
+static struct job *make_assignment(kh_consumer *c)
+{
+    struct job *job = make_job(c, JOB_ASSIGN);
+
+    if (job == NULL)
+        return NULL;
+    job->assigned = rd_kafka_topic_partition_list_copy(c->group.owed_partitions);
+    for (int i = 0; i < job->snapshot.topic_count; i++)
+        job->snapshot.topics[i].known_count = c->places.topics[i].place_count;
+    for (int i = 0; i < job->assigned->cnt; i++) {
+        const rd_kafka_topic_partition_t *assigned = &job->assigned->elems[i];
+        int index = kh_places_named(&c->places, assigned->topic, assigned->partition);
+
+        if (index >= 0 && wants_low(c, index) &&
+            !kh_snapshot_add(&job->snapshot, c->places.all[index].topic, assigned->partition)) {
+            free_job(job);
+            return NULL;
+        }
+    }
+    return job;
+}
+
+/* The beginning: as just asked, or as the snapshot had it. -1: unknown. */
+static int64_t low_of(const kh_consumer *c, int index, const kh_snapshot *asked)
+{
+    const kh_place *place = &c->places.all[index];
+    kh_catchup_partition p = kh_catchup_get(c->catchup, index);
+
+    for (int i = 0; i < asked->partition_count; i++)
+        if (asked->partitions[i].topic == place->topic &&
+            asked->partitions[i].partition == place->partition && asked->partitions[i].error == 0)
+            return asked->partitions[i].low;
+    return p.has_target ? p.low : -1;
+}
+
+/* Where this member was it goes on; else where the group's commit says, never before it: both are
+ * offsets below which all has been handled. */
+static int64_t choose_start(const kh_consumer *c, int index, int64_t committed,
+                            const kh_snapshot *asked)
+{
+    const kh_place *place = &c->places.all[index];
+    int64_t start = place->begun ? place->next : -1;
+
+    if (!c->settings->from_beginning && committed > start)
+        start = committed;
+    return start >= 0 ? start : low_of(c, index, asked);
+}
+
+static void fail_assignment(kh_consumer *c, const kh_error *error)
+{
+    c->error = *error;
+    c->retry_helper_ms = kh_clock_ms() + REFRESH_SOON_MS;
+    tell_failure(c);
+}
+
+static void on_assigned(kh_consumer *c, struct job *job)
+{
+    rd_kafka_topic_partition_list_t *owed = c->group.owed_partitions;
+    const kh_snapshot *asked = &job->snapshot;
+
+    if (c->group.owed != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        return;
+    if (asked->failed) {
+        fail_assignment(c, &asked->error);
+        return;
+    }
+    for (int i = 0; i < owed->cnt; i++) {
+        int index = kh_places_named(&c->places, owed->elems[i].topic, owed->elems[i].partition);
+
+        /* There is no leader to tell where it begins, perhaps: all is asked again. */
+        if (index >= 0 && choose_start(c, index, job->assigned->elems[i].offset, asked) < 0) {
+            c->retry_helper_ms = kh_clock_ms() + RETRY_HELPER_MS;
+            kh_reports_add_error(&c->reports, RD_KAFKA_RESP_ERR__NO_OFFSET,
+                                 "the partition waits for an answer about where it begins",
+                                 kh_places_topic(&c->places, index), owed->elems[i].partition,
+                                 kh_clock_ms());
+            return;
+        }
+    }
+    for (int i = 0; i < owed->cnt; i++) {
+        int index = kh_places_named(&c->places, owed->elems[i].topic, owed->elems[i].partition);
+        kh_place *place = &c->places.all[index < 0 ? 0 : index];
+
+        if (index < 0)
+            continue;
+        place->next = choose_start(c, index, job->assigned->elems[i].offset, asked);
+        place->committed = job->assigned->elems[i].offset;
+        place->eof = -1;
+        owed->elems[i].offset = place->next;
+        begin_place(c, index);
+    }
+    kh_group_answer(&c->group, kh_clock_ms());
+    if (!kh_group_is_eager(&c->group))
+        return;
+    c->group.is_settled = true;
+    feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
+}
+
+/* What the group waits for comes before questions about ends. */
+static void serve_group(kh_consumer *c, int64_t now_ms)
+{
+    if (kh_group_turn(&c->group, now_ms))
+        feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
+    if (kh_group_must_answer_revoke(&c->group, now_ms))
+        kh_group_answer(&c->group, now_ms);
+    if (c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && !kh_helper_is_busy(c->helper) &&
+        now_ms >= c->retry_helper_ms)
+        (void)start_job(c, make_assignment(c));
+}
+
 static void take_answer(kh_consumer *c)
 {
     struct job *job = kh_helper_take(c->helper);
@@ -790,6 +987,8 @@ static void take_answer(kh_consumer *c)
         on_started(c, &job->snapshot);
     else if (job->kind == JOB_ASK)
         on_asked(c, &job->snapshot);
+    else if (job->kind == JOB_ASSIGN)
+        on_assigned(c, job);
     free_job(job);
 }
 
@@ -802,8 +1001,7 @@ static void park(kh_consumer *c, int index, int64_t offset)
     c->places.all[index].next = offset;
     c->places.all[index].parked = true;
     c->parked_count++;
-    stop_fetching(c, index);
-    drop_raw(c, index);
+    kh_fetching_hold(&c->fetching, index);
 }
 
 static void unpark_all(kh_consumer *c)
@@ -813,7 +1011,7 @@ static void unpark_all(kh_consumer *c)
             continue;
         c->places.all[i].parked = false;
         c->parked_count--;
-        start_fetching(c, i);
+        kh_fetching_release(&c->fetching, i);
     }
 }
 
@@ -831,14 +1029,6 @@ static void tell_refusal(kh_consumer *c, int index)
     tell_failure(c);
 }
 
-/* Something came from the partition. */
-static void note_allowed(kh_consumer *c, int index)
-{
-    if (c->places.all[index].refused)
-        c->refused_count--;
-    c->places.all[index].refused = false;
-}
-
 /* librdkafka tells of a refusal once and then asks again in silence. Reading that is taken up after
  * it assigns the partition anew: now either something comes from it, an end-of-partition at least,
  * or the newer ones tell of another refusal. The older ones do not: there silence is one. */
@@ -853,9 +1043,7 @@ static void try_refused(kh_consumer *c, int64_t now_ms)
             note_allowed(c, i); /* unparking assigns it anew */
             continue;
         }
-        drop_raw(c, i);
-        stop_fetching(c, i);
-        start_fetching(c, i);
+        kh_fetching_begin_anew(&c->fetching, i);
     }
 }
 
@@ -895,7 +1083,7 @@ static void on_message_error(kh_consumer *c, const rd_kafka_message_t *message)
 {
     int index = message->rkt != NULL ? kh_places_of(&c->places, message) : -1;
 
-    if (index >= 0 && !c->places.all[index].parked)
+    if (index >= 0 && c->places.all[index].assigned && !c->places.all[index].parked)
         on_partition_error(c, index, message);
     else if (index < 0)
         on_error(c, message->err, rd_kafka_message_errstr(message));
@@ -909,7 +1097,7 @@ static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t 
     kh_place *place = index >= 0 ? &c->places.all[index] : NULL;
     bool crossing;
 
-    if (place == NULL || place->parked || message->offset < place->next) {
+    if (place == NULL || !place->assigned || place->parked || message->offset < place->next) {
         rd_kafka_message_destroy(message);
         return true;
     }
@@ -941,25 +1129,19 @@ static void fill_batch(kh_consumer *c, const kh_step *how)
 {
     bool ends_batch = false;
 
-    while (has_raw(c) && c->batch_count < how->max && !ends_batch && !c->has_error) {
-        rd_kafka_message_t *message = c->raw[c->raw_at];
+    while (kh_fetching_has(&c->fetching) && c->batch_count < how->max && !ends_batch &&
+           !c->has_error) {
+        /* Taken before it is sorted: parking drops what else was pulled of its partition. */
+        rd_kafka_message_t *message = kh_fetching_take(&c->fetching);
 
-        if (message == NULL) {
-            c->raw_at++;
+        if (message == NULL)
             continue;
-        }
-        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            if (c->batch_count > 0)
-                return;
-            c->raw[c->raw_at++] = NULL;
+        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR && c->batch_count == 0) {
             on_message_error(c, message);
             rd_kafka_message_destroy(message);
-            continue;
-        }
-        /* Out of raw before it is sorted: parking drops what raw holds of its partition. */
-        c->raw[c->raw_at++] = NULL;
-        if (!sort_message(c, how, message, &ends_batch)) {
-            c->raw[--c->raw_at] = message;
+        } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR ||
+                   !sort_message(c, how, message, &ends_batch)) {
+            kh_fetching_put_back(&c->fetching, message);
             return;
         }
     }
@@ -993,46 +1175,6 @@ static void look_at_positions(kh_consumer *c)
                 strcmp(list->elems[found].topic, kh_places_topic(&c->places, i)) == 0)
                 feed_offset(c, KH_EVENT_POSITION, i, list->elems[found++].offset);
     rd_kafka_topic_partition_list_destroy(list);
-}
-
-/* Below librdkafka 2.2 a fetcher that found the queue full sleeps for a second, whatever happens to
- * the queue. Storing credentials, the same ones, has the side effect of waking it. */
-static void poke_fetchers(kh_consumer *c, int64_t now_ms)
-{
-    if (!c->owes_poke || now_ms < c->poked_ms + POKE_MS ||
-        rd_kafka_queue_length(c->queue) >= (size_t)c->settings->queued_min_messages)
-        return;
-    c->owes_poke = false;
-    c->poked_ms = now_ms;
-    rd_kafka_error_destroy(rd_kafka_sasl_set_credentials(c->rk, c->settings->sasl_username,
-                                                         c->settings->sasl_password));
-}
-
-/* What a pull has taken may have been all of a full queue, however few messages that were. */
-static bool may_have_been_full(const kh_consumer *c, int max)
-{
-    int64_t bytes = 0;
-
-    if (c->raw_count == max || c->raw_count >= c->settings->queued_min_messages)
-        return true;
-    for (int i = 0; i < c->raw_count; i++)
-        bytes += (int64_t)(c->raw[i]->len + c->raw[i]->key_len);
-    /* librdkafka counts in its own way: rather too early than too late. */
-    return bytes >= c->settings->queued_max_bytes / 2;
-}
-
-static bool pull(kh_consumer *c, int max)
-{
-    ssize_t count;
-
-    c->raw_at = 0;
-    c->raw_count = 0;
-    count = rd_kafka_consume_batch_queue(c->queue, 0, c->raw, (size_t)max);
-    c->raw_count = count > 0 ? (int)count : 0;
-    c->has_queued = c->raw_count > 0;
-    if (c->settings->must_poke && may_have_been_full(c, max))
-        c->owes_poke = true;
-    return c->raw_count > 0;
 }
 
 /* --- a step ----------------------------------------------------------------------------------- */
@@ -1078,6 +1220,8 @@ static void begin_turn(kh_consumer *c, int64_t now_ms)
     c->waiting_ms = -1;
     kh_wakeup_drain(kh_handles_wakeup(c->handles));
     take_answer(c);
+    if (is_member(c))
+        serve_group(c, now_ms);
     if (c->phase == PHASE_NEW && !c->has_error)
         start_reading(c);
     if (c->phase == PHASE_READING)
@@ -1087,13 +1231,15 @@ static void begin_turn(kh_consumer *c, int64_t now_ms)
 
 static int end_turn(kh_consumer *c, int64_t now_ms, rd_kafka_message_t *const **messages)
 {
+    if (is_member(c)) /* a rebalance may have been noted in this turn */
+        serve_group(c, now_ms);
     ask_if_due(c, now_ms);
-    poke_fetchers(c, now_ms);
+    kh_fetching_poke(&c->fetching, now_ms);
     if (c->has_error && !has_batch(c)) {
         c->has_error = c->is_hopeless;
         return -1;
     }
-    if (!has_batch(c) && !has_raw(c))
+    if (!has_batch(c) && !kh_fetching_has(&c->fetching))
         c->waiting_ms = now_ms;
     *messages = c->batch + c->batch_at;
     return c->batch_count - c->batch_at;
@@ -1106,12 +1252,12 @@ static void fill(kh_consumer *c, const kh_step *how)
     while (!done && c->batch_count == 0 && !c->has_error) {
         bool stopped = how->stop_at_caught_up && kh_catchup_is_caught_up(c->catchup);
 
-        if (has_raw(c)) {
+        if (kh_fetching_has(&c->fetching)) {
             fill_batch(c, how);
-            done = has_raw(c) && c->batch_count == 0 && stopped;
+            done = kh_fetching_has(&c->fetching) && c->batch_count == 0 && stopped;
         } else if (stopped) {
             done = true;
-        } else if (!pull(c, how->max)) {
+        } else if (!kh_fetching_pull(&c->fetching, how->max)) {
             if (c->phase == PHASE_READING)
                 look_at_positions(c);
             if (c->refused_count > 0)
@@ -1132,6 +1278,10 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *con
         return -1;
     }
     begin_turn(c, now_ms);
+    /* A member shows that it is alive, and learns what was revoked, in the middle of a batch too.
+     */
+    if (has_batch(c) && is_member(c))
+        kh_fetching_poll(&c->fetching);
     if (!has_batch(c)) {
         free_batch(c);
         if (!how->stop_at_caught_up && c->parked_count > 0)
@@ -1194,9 +1344,12 @@ static int64_t due_ms(const kh_consumer *c, int64_t now_ms)
     }
     if (c->refused_count > 0)
         due = earlier_of(due, c->refused_again_ms);
-    if (c->owes_poke)
-        due = earlier_of(due, c->poked_ms + POKE_MS);
-    return due;
+    if (is_member(c))
+        due = earlier_of(due, kh_group_due_ms(&c->group));
+    if (is_member(c) && c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS &&
+        !kh_helper_is_busy(c->helper))
+        due = earlier_of(due, c->retry_helper_ms);
+    return earlier_of(due, kh_fetching_due_ms(&c->fetching));
 }
 
 int kh_consumer_timeout_ms(const kh_consumer *c)
@@ -1204,7 +1357,8 @@ int kh_consumer_timeout_ms(const kh_consumer *c)
     int64_t now_ms = kh_clock_ms();
     int64_t due;
 
-    if (c->handles == NULL || has_batch(c) || has_raw(c) || c->has_queued || c->has_error)
+    if (c->handles == NULL || has_batch(c) || kh_fetching_has(&c->fetching) ||
+        c->fetching.has_queued || c->has_error)
         return 0;
     due = due_ms(c, now_ms);
     if (due == INT64_MAX)
@@ -1294,10 +1448,13 @@ static int64_t history_done(const kh_consumer *c, int64_t *total)
     *total = 0;
     for (int i = 0; i < c->places.count; i++) {
         kh_catchup_partition p = kh_catchup_get(c->catchup, i);
-        int64_t begin = p.start > p.low ? p.start : p.low;
-        int64_t length = p.has_target && p.target > begin ? p.target - begin : 0;
-        int64_t passed = p.position > begin ? p.position - begin : 0;
+        int64_t begin, length, passed;
 
+        if (!p.assigned) /* another member's */
+            continue;
+        begin = p.start > p.low ? p.start : p.low;
+        length = p.has_target && p.target > begin ? p.target - begin : 0;
+        passed = p.position > begin ? p.position - begin : 0;
         *total += length;
         done += p.pending && passed < length ? passed : length;
     }
@@ -1322,7 +1479,8 @@ kh_progress kh_consumer_progress(const kh_consumer *c)
     if (c->totals.rate > 0 && silent_ms >= RATE_WINDOW_MS && c->handles != NULL)
         progress.rate = rate_lately(progress.rate, progress.messages - c->rate_messages, silent_ms);
     for (int i = 0; i < c->places.count; i++)
-        progress.lag += kh_consumer_partition(c, i).lag;
+        if (c->places.all[i].assigned)
+            progress.lag += kh_consumer_partition(c, i).lag;
     return progress;
 }
 
@@ -1347,7 +1505,7 @@ kh_partition_progress kh_consumer_partition(const kh_consumer *c, int index)
     kh_catchup_partition p = kh_catchup_get(c->catchup, index);
     const kh_place *place = &c->places.all[index];
     int64_t target = p.has_target ? p.target : -1;
-    int64_t position = place->eof > p.position ? place->eof : p.position;
+    int64_t position = kh_place_position(place, p.position);
     int64_t end = end_of(c, index, target);
 
     return (kh_partition_progress){.topic = kh_places_topic(&c->places, index),
@@ -1357,6 +1515,7 @@ kh_partition_progress kh_consumer_partition(const kh_consumer *c, int index)
                                    .target = target,
                                    .end_offset = end,
                                    .lag = end > position ? end - position : 0,
+                                   .assigned = place->assigned,
                                    .caught_up = p.assigned && !p.pending};
 }
 
@@ -1369,10 +1528,10 @@ static bool make_room(kh_consumer *c, kh_error *error)
                                   .stall_timeout_ms = c->settings->stall_timeout_ms};
 
     c->catchup = kh_catchup_new(&options);
-    c->raw = calloc(KH_BATCH_MAX, sizeof(rd_kafka_message_t *));
     c->batch = calloc(KH_BATCH_MAX, sizeof(rd_kafka_message_t *));
     c->batch_places = calloc(KH_BATCH_MAX, sizeof(int));
-    if (c->catchup == NULL || c->raw == NULL || c->batch == NULL || c->batch_places == NULL ||
+    if (c->catchup == NULL || !kh_fetching_init(&c->fetching, KH_BATCH_MAX) || c->batch == NULL ||
+        c->batch_places == NULL ||
         !kh_places_init(&c->places, c->settings->topics, c->settings->topic_count)) {
         kh_error_set_errno(error, ENOMEM, "cannot open a consumer");
         return false;
@@ -1382,18 +1541,34 @@ static bool make_room(kh_consumer *c, kh_error *error)
 
 static bool open_parts(kh_consumer *c, kh_config *config, kh_error *error)
 {
-    kh_listener listener = {
-        .on_error = on_error, .on_log = on_log, .on_stats = on_stats, .opaque = c};
+    kh_listener listener = {.on_error = on_error,
+                            .on_log = on_log,
+                            .on_stats = on_stats,
+                            .on_rebalance = on_rebalance,
+                            .opaque = c};
 
     c->handles = kh_handles_open(config, &listener, error);
     if (c->handles == NULL)
         return false;
     c->settings = kh_config_settings(kh_handles_config(c->handles));
     c->rk = kh_handles_rk(c->handles);
-    c->queue = kh_handles_queue(c->handles);
     c->helper = kh_handles_helper(c->handles);
     c->latch = kh_latch_new(error);
-    return c->latch != NULL && make_room(c, error);
+    if (c->latch == NULL || !make_room(c, error))
+        return false;
+    c->fetching.rk = c->rk;
+    c->fetching.queue = kh_handles_queue(c->handles);
+    c->fetching.settings = c->settings;
+    c->fetching.places = &c->places;
+    c->fetching.reports = &c->reports;
+    c->group = (kh_group){.rk = c->rk,
+                          .answers = kh_handles_answers(c->handles),
+                          .settings = c->settings,
+                          .places = &c->places,
+                          .catchup = c->catchup,
+                          .fetching = &c->fetching,
+                          .reports = &c->reports};
+    return true;
 }
 
 kh_consumer *kh_consumer_open(kh_config *config, kh_error *error)
@@ -1416,32 +1591,98 @@ kh_consumer *kh_consumer_open(kh_config *config, kh_error *error)
     return NULL;
 }
 
-static void free_raw(kh_consumer *c)
+/* What of the consumer its end still needs. */
+static kh_ending make_ending(kh_consumer *c)
 {
-    for (; has_raw(c); c->raw_at++)
-        if (c->raw[c->raw_at] != NULL)
-            rd_kafka_message_destroy(c->raw[c->raw_at]);
+    kh_ending ending = {.free_job = free_job};
+
+    if (c->places.count > 0)
+        ending.ever_assigned = kh_places_list(&c->places, 0, c->places.count);
+    if (c->settings == NULL || !is_member(c) || c->catchup == NULL)
+        return ending;
+    ending.uncommitted = kh_group_uncommitted(&c->group);
+    ending.owed = c->group.owed;
+    ending.owed_partitions = c->group.owed_partitions;
+    ending.endings = c->endings;
+    c->group.owed_partitions = NULL;
+    return ending;
+}
+
+void kh_consumer_count_end(kh_consumer *c, kh_endings *endings)
+{
+    kh_endings_drop(c->endings);
+    c->endings = kh_endings_share(endings);
 }
 
 void kh_consumer_close(kh_consumer *c, int wait_ms)
 {
     kh_handles *handles = c->handles;
+    kh_ending ending;
 
     if (handles == NULL)
         return;
     if (c->caught_up_ms < 0)
         c->caught_up_ms = kh_clock_ms(); /* progress() stops counting seconds */
     free_batch(c);
-    free_raw(c);
+    kh_fetching_clear(&c->fetching);
+    ending = make_ending(c);
     c->handles = NULL;
     c->closed_handles = handles;
     if (c->latch != NULL)
         kh_latch_close(c->latch);
-    /* A loop that waits for the fd learns of the end. */
+    /* A loop that waits for one of the fds learns of the end. */
     kh_wakeup_notify(kh_handles_wakeup(handles));
-    kh_handles_close(handles,
-                     c->places.count > 0 ? kh_places_list(&c->places, 0, c->places.count) : NULL,
-                     free_job, wait_ms);
+    if (c->settings != NULL && is_member(c))
+        kh_wakeup_notify(kh_handles_answered(handles));
+    kh_handles_close(handles, &ending, wait_ms);
+}
+
+/* --- a member's own --------------------------------------------------------------------------- */
+
+int64_t kh_consumer_commit(kh_consumer *c)
+{
+    return c->handles != NULL && is_member(c) ? kh_group_commit(&c->group, kh_clock_ms()) : -1;
+}
+
+kh_commit_state kh_consumer_commit_state(kh_consumer *c, int64_t number, kh_error *error)
+{
+    int state;
+
+    if (c->handles == NULL) {
+        kh_error_set(error, "CLOSED", "the consumer is closed");
+        return KH_COMMIT_FAILED;
+    }
+    kh_wakeup_drain(kh_handles_answered(c->handles));
+    serve_group(c, kh_clock_ms());
+    state = kh_group_commit_state(&c->group, number);
+    if (state < 0)
+        *error = c->group.commit_error;
+    return state < 0 ? KH_COMMIT_FAILED : state > 0 ? KH_COMMIT_DONE : KH_COMMIT_UNDER_WAY;
+}
+
+static const kh_wakeup *answered_of(const kh_consumer *c)
+{
+    return kh_handles_answered(c->handles != NULL ? c->handles : c->closed_handles);
+}
+
+int kh_consumer_answer_fd(const kh_consumer *c)
+{
+    return answered_of(c)->read_fd;
+}
+
+int kh_consumer_wait_for_answer(const kh_consumer *c, int timeout_ms)
+{
+    return kh_wakeup_wait(answered_of(c), timeout_ms);
+}
+
+bool kh_consumer_is_member(const kh_consumer *c)
+{
+    return is_member(c);
+}
+
+bool kh_consumer_has_ended(kh_consumer *c)
+{
+    return c->closed_handles != NULL && kh_handles_have_ended(c->closed_handles);
 }
 
 void kh_consumer_free(kh_consumer *c)
@@ -1453,7 +1694,9 @@ void kh_consumer_free(kh_consumer *c)
     kh_catchup_free(c->catchup);
     kh_reports_clear(&c->reports);
     kh_places_clear(&c->places);
-    free(c->raw);
+    kh_fetching_free(&c->fetching);
+    kh_group_clear(&c->group);
+    kh_endings_drop(c->endings);
     free(c->batch);
     free(c->batch_places);
     kh_handles_drop(c->closed_handles);

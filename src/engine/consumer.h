@@ -22,6 +22,7 @@
 #define KH_CONSUMER_H
 
 #include "config.h"
+#include "endings.h"
 #include "error.h"
 #include "latch.h"
 #include "report.h"
@@ -115,7 +116,8 @@ typedef struct kh_partition_progress {
     int64_t position; /* where reading would go on */
     int64_t target;   /* T; -1: a partition that came after the snapshot */
     int64_t end_offset;
-    int64_t lag; /* offsets between position and end_offset */
+    int64_t lag;   /* offsets between position and end_offset */
+    bool assigned; /* it is this consumer's to read; in a group it may be another member's */
     bool caught_up;
 } kh_partition_progress;
 
@@ -123,9 +125,40 @@ typedef struct kh_partition_progress {
 kh_progress kh_consumer_progress(const kh_consumer *consumer);
 kh_partition_progress kh_consumer_partition(const kh_consumer *consumer, int index);
 
+/* --- in a group --- */
+
+bool kh_consumer_is_member(const kh_consumer *consumer);
+
+/* Asks to commit what has been handled; returns a number to ask with how it went. -1: the consumer
+ * is no member, or closed. */
+int64_t kh_consumer_commit(kh_consumer *consumer);
+
+typedef enum kh_commit_state {
+    KH_COMMIT_UNDER_WAY,
+    KH_COMMIT_DONE,
+    KH_COMMIT_FAILED
+} kh_commit_state;
+
+/* Looks for the answer. The error is filled in when it has failed. */
+kh_commit_state kh_consumer_commit_state(kh_consumer *consumer, int64_t number, kh_error *error);
+
+/* Readable when kh_consumer_commit_state has something to look at, whoever else reads meanwhile.
+ * Never closed before kh_consumer_free. */
+int kh_consumer_answer_fd(const kh_consumer *consumer);
+
+/* Waits for that, at most that long; -1: a signal came. */
+int kh_consumer_wait_for_answer(const kh_consumer *consumer, int timeout_ms);
+
+/* Where a member's leaving is to be counted. */
+void kh_consumer_count_end(kh_consumer *consumer, kh_endings *endings);
+
 /* Ends reading, releases the latch if it is still pending, and waits for librdkafka's end up to
  * wait_ms (0: not at all); idempotent. */
 void kh_consumer_close(kh_consumer *consumer, int wait_ms);
+
+/* Is the end over that kh_consumer_close has begun? Where it was not waited for: ask, and while the
+ * answer is no wait for kh_consumer_pollfd, in whatever loop. */
+bool kh_consumer_has_ended(kh_consumer *consumer);
 
 /* Frees the consumer; closes it without waiting if nobody has. NULL is allowed. */
 void kh_consumer_free(kh_consumer *consumer);

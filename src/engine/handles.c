@@ -6,6 +6,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* What is handled and not committed when a consumer ends is committed within that, or not at all.
+ */
+#define LAST_COMMIT_MS 3000
 
 struct kh_handles {
     atomic_int references; /* the owner's and the closer's */
@@ -13,6 +18,8 @@ struct kh_handles {
     kh_wakeup wakeup;
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
+    rd_kafka_queue_t *answers; /* in a group */
+    kh_wakeup answered;        /* in a group; told beside the other one */
     rd_kafka_topic_t *
         *topics; /* keep the topics known to the handle: metadata is asked for these */
     size_t topic_count;
@@ -22,8 +29,7 @@ struct kh_handles {
 
     rd_kafka_queue_t **partition_queues; /* see drain_partitions */
     size_t partition_queue_count;
-    rd_kafka_topic_partition_list_t *assigned;
-    void (*free_job)(void *job);
+    kh_ending ending;
     pthread_mutex_t lock;
     pthread_cond_t ended_changed;
     bool ended; /* under the lock */
@@ -60,6 +66,58 @@ static int stats_cb(rd_kafka_t *rk, char *json, size_t length, void *opaque)
     return 0;
 }
 
+bool kh_handles_is_eager(rd_kafka_t *rk)
+{
+    return strcmp(rd_kafka_rebalance_protocol(rk), "COOPERATIVE") != 0;
+}
+
+static rd_kafka_error_t *assign_whole(rd_kafka_t *rk,
+                                      const rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_resp_err_t failed = rd_kafka_assign(rk, partitions);
+
+    return failed == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? NULL
+               : rd_kafka_error_new(failed, "cannot answer a rebalance: %s",
+                                    rd_kafka_err2str(failed));
+}
+
+rd_kafka_error_t *kh_handles_answer(rd_kafka_t *rk, rd_kafka_resp_err_t code,
+                                    const rd_kafka_topic_partition_list_t *partitions)
+{
+    bool assigned = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+
+    if (kh_handles_is_eager(rk))
+        return assign_whole(rk, assigned ? partitions : NULL);
+    return assigned ? rd_kafka_incremental_assign(rk, partitions)
+                    : rd_kafka_incremental_unassign(rk, partitions);
+}
+
+static void answer_in_passing(rd_kafka_t *rk, rd_kafka_resp_err_t code,
+                              rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_error_t *failed;
+
+    /* Nothing of it is going to be read; an absolute offset needs no question. */
+    for (int i = 0; i < partitions->cnt; i++)
+        partitions->elems[i].offset = 0;
+    failed = kh_handles_answer(rk, code, partitions);
+    if (failed != NULL)
+        rd_kafka_error_destroy(failed);
+}
+
+/* While the member leaves this comes on the closer's thread. */
+static void rebalance_cb(rd_kafka_t *rk, rd_kafka_resp_err_t code,
+                         rd_kafka_topic_partition_list_t *partitions, void *opaque)
+{
+    kh_handles *handles = opaque;
+
+    if (atomic_load(&handles->listening))
+        handles->listener.on_rebalance(handles->listener.opaque, code, partitions);
+    else
+        answer_in_passing(rk, code, partitions);
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 static bool open_client(kh_handles *handles, kh_error *error)
@@ -73,6 +131,8 @@ static bool open_client(kh_handles *handles, kh_error *error)
     rd_kafka_conf_set_error_cb(conf, error_cb);
     rd_kafka_conf_set_log_cb(conf, log_cb);
     rd_kafka_conf_set_stats_cb(conf, stats_cb);
+    if (kh_config_settings(handles->config)->group != NULL)
+        rd_kafka_conf_set_rebalance_cb(conf, rebalance_cb);
     handles->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
     if (handles->rk == NULL) {
         rd_kafka_conf_destroy(conf);
@@ -82,7 +142,18 @@ static bool open_client(kh_handles *handles, kh_error *error)
     return true;
 }
 
-/* One queue, and so one fd, for everything: messages, errors, logs. */
+/* On a thread of librdkafka's: whoever reads is woken, and whoever waits for the answer. */
+static void answer_cb(rd_kafka_t *rk, void *opaque)
+{
+    kh_handles *handles = opaque;
+
+    (void)rk;
+    kh_wakeup_notify(&handles->wakeup);
+    kh_wakeup_notify(&handles->answered);
+}
+
+/* One queue for everything that just comes: messages, errors, logs, rebalances; in a group another
+ * for answers, as a commit's on the first one aborts librdkafka. One fd for both. */
 static bool open_queue(kh_handles *handles, kh_error *error)
 {
     rd_kafka_resp_err_t failed = rd_kafka_poll_set_consumer(handles->rk);
@@ -97,6 +168,12 @@ static bool open_queue(kh_handles *handles, kh_error *error)
     handles->queue = rd_kafka_queue_get_consumer(handles->rk);
     rd_kafka_queue_io_event_enable(handles->queue, handles->wakeup.write_fd, kh_wakeup_payload,
                                    sizeof kh_wakeup_payload);
+    if (kh_config_settings(handles->config)->group == NULL)
+        return true;
+    if (!kh_wakeup_open(&handles->answered, error))
+        return false;
+    handles->answers = rd_kafka_queue_new(handles->rk);
+    rd_kafka_queue_cb_event_enable(handles->answers, answer_cb, handles);
     return true;
 }
 
@@ -133,6 +210,7 @@ kh_handles *kh_handles_open(kh_config *config, const kh_listener *listener, kh_e
     handles->config = config;
     handles->listener = *listener;
     handles->wakeup = (kh_wakeup){.read_fd = -1, .write_fd = -1};
+    handles->answered = handles->wakeup;
     atomic_init(&handles->references, 1);
     atomic_init(&handles->listening, true);
     pthread_mutex_init(&handles->lock, NULL);
@@ -143,7 +221,7 @@ kh_handles *kh_handles_open(kh_config *config, const kh_listener *listener, kh_e
     else if (kh_wakeup_open(&handles->wakeup, error) && open_client(handles, error) &&
              open_queue(handles, error) && open_topics(handles, error))
         return handles;
-    kh_handles_close(handles, NULL, free, 0);
+    kh_handles_close(handles, &(kh_ending){.free_job = free}, 0);
     kh_handles_drop(handles);
     return NULL;
 }
@@ -161,6 +239,16 @@ rd_kafka_t *kh_handles_rk(const kh_handles *handles)
 rd_kafka_queue_t *kh_handles_queue(const kh_handles *handles)
 {
     return handles->queue;
+}
+
+rd_kafka_queue_t *kh_handles_answers(const kh_handles *handles)
+{
+    return handles->answers;
+}
+
+const kh_wakeup *kh_handles_answered(const kh_handles *handles)
+{
+    return &handles->answered;
 }
 
 kh_helper *kh_handles_helper(const kh_handles *handles)
@@ -210,13 +298,15 @@ static void drain_and_drop(rd_kafka_queue_t *queue)
  * for before. And when the topic was made anew, the new one is the one to drain: hence both. */
 static void drain_partitions(kh_handles *handles)
 {
+    const rd_kafka_topic_partition_list_t *assigned = handles->ending.ever_assigned;
+
     for (size_t i = 0; i < handles->partition_queue_count; i++)
         drain_and_drop(handles->partition_queues[i]);
     free(handles->partition_queues);
     handles->partition_queues = NULL;
     handles->partition_queue_count = 0;
-    for (int i = 0; handles->assigned != NULL && i < handles->assigned->cnt; i++) {
-        const rd_kafka_topic_partition_t *place = &handles->assigned->elems[i];
+    for (int i = 0; assigned != NULL && i < assigned->cnt; i++) {
+        const rd_kafka_topic_partition_t *place = &assigned->elems[i];
         rd_kafka_queue_t *queue =
             rd_kafka_queue_get_partition(handles->rk, place->topic, place->partition);
 
@@ -225,38 +315,78 @@ static void drain_partitions(kh_handles *handles)
     }
 }
 
+/* Bounded: without a coordinator the answer would take as long as the session. */
+static void commit_last(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *offsets)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_event_t *event = NULL;
+
+    if (rd_kafka_commit_queue(rk, offsets, queue, NULL, NULL) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        event = rd_kafka_queue_poll(queue, LAST_COMMIT_MS);
+    if (event != NULL)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+}
+
+/* Commits, gives everything back, tells the coordinator. A rebalance that nobody has answered would
+ * be waited for. */
+static void leave(kh_handles *handles)
+{
+    if (handles->ending.uncommitted != NULL)
+        commit_last(handles->rk, handles->ending.uncommitted);
+    if (handles->ending.owed != 0)
+        answer_in_passing(handles->rk, handles->ending.owed, handles->ending.owed_partitions);
+    rd_kafka_consumer_close(handles->rk);
+}
+
 static void end_client(kh_handles *handles)
 {
     if (handles->rk == NULL)
         return;
     for (size_t i = 0; i < handles->topic_count; i++)
         rd_kafka_topic_destroy(handles->topics[i]);
-    rd_kafka_consumer_close(handles->rk);
     if (kh_library_must_drain_partitions())
         drain_partitions(handles);
+    if (handles->answers != NULL)
+        rd_kafka_queue_destroy(handles->answers);
     if (handles->queue != NULL)
         rd_kafka_queue_destroy(handles->queue);
     rd_kafka_destroy(handles->rk);
     handles->rk = NULL;
 }
 
+static void drop_list(rd_kafka_topic_partition_list_t *list)
+{
+    if (list != NULL)
+        rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* The others of the group wait for the member to leave: that comes first. */
 static void end(kh_handles *handles)
 {
+    kh_ending *ending = &handles->ending;
+
+    if (handles->rk != NULL)
+        leave(handles);
+    if (ending->endings != NULL)
+        kh_endings_note_end(ending->endings);
     if (handles->helper != NULL) {
         void *job = kh_helper_stop(handles->helper);
 
         if (job != NULL)
-            handles->free_job(job);
+            ending->free_job(job);
     }
     handles->helper = NULL;
     end_client(handles);
-    if (handles->assigned != NULL)
-        rd_kafka_topic_partition_list_destroy(handles->assigned);
-    handles->assigned = NULL;
+    drop_list(ending->ever_assigned);
+    drop_list(ending->uncommitted);
+    drop_list(ending->owed_partitions);
+    *ending = (kh_ending){.free_job = NULL};
     pthread_mutex_lock(&handles->lock);
     handles->ended = true;
     pthread_cond_broadcast(&handles->ended_changed);
     pthread_mutex_unlock(&handles->lock);
+    kh_wakeup_notify(&handles->wakeup);
 }
 
 static void *run_closer(void *opaque)
@@ -280,16 +410,18 @@ static bool wait_for_end(kh_handles *handles, int wait_ms)
     return ended;
 }
 
-bool kh_handles_close(kh_handles *handles, rd_kafka_topic_partition_list_t *assigned,
-                      void (*free_job)(void *job), int wait_ms)
+bool kh_handles_close(kh_handles *handles, const kh_ending *ending, int wait_ms)
 {
     pthread_t closer;
 
     atomic_store(&handles->listening, false);
-    handles->assigned = assigned;
-    handles->free_job = free_job;
+    handles->ending = *ending;
+    if (ending->endings != NULL)
+        kh_endings_note_begin(ending->endings);
     if (handles->queue != NULL)
         rd_kafka_queue_io_event_enable(handles->queue, -1, NULL, 0);
+    if (handles->answers != NULL)
+        rd_kafka_queue_cb_event_enable(handles->answers, NULL, NULL);
     if (handles->helper != NULL)
         kh_helper_cancel(handles->helper);
     atomic_fetch_add(&handles->references, 1);
@@ -301,11 +433,26 @@ bool kh_handles_close(kh_handles *handles, rd_kafka_topic_partition_list_t *assi
     return wait_for_end(handles, wait_ms);
 }
 
+/* Drained before it is asked, so that the notification of the end is not lost. */
+bool kh_handles_have_ended(kh_handles *handles)
+{
+    bool ended;
+
+    kh_wakeup_drain(&handles->wakeup);
+    pthread_mutex_lock(&handles->lock);
+    ended = handles->ended;
+    pthread_mutex_unlock(&handles->lock);
+    if (ended)
+        kh_wakeup_notify(&handles->wakeup);
+    return ended;
+}
+
 void kh_handles_drop(kh_handles *handles)
 {
     if (handles == NULL || atomic_fetch_sub(&handles->references, 1) != 1)
         return;
     kh_wakeup_close(&handles->wakeup);
+    kh_wakeup_close(&handles->answered);
     pthread_cond_destroy(&handles->ended_changed);
     pthread_mutex_destroy(&handles->lock);
     free(handles->topics);

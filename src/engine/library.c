@@ -58,6 +58,21 @@ bool kh_library_position_is_exact(void)
     return version() < 0x020200 || version() >= 0x020d02;
 }
 
+bool kh_library_pulls_batches_safely(void)
+{
+    return version() >= 0x020100;
+}
+
+bool kh_library_is_cooperative(void)
+{
+    return version() >= 0x020601;
+}
+
+bool kh_library_has_consumer_protocol(void)
+{
+    return version() >= 0x020c00;
+}
+
 bool kh_library_scram_is_exact(void)
 {
     return version() >= 0x020601;

@@ -20,6 +20,17 @@ bool kh_library_position_is_exact(void);
  * it once more, which Kafka 4 refuses as wrong credentials. */
 bool kh_library_scram_is_exact(void);
 
+/* Does rd_kafka_consume_batch_queue lose nothing when a rebalance comes in the middle of it? Before
+ * 2.1 (#4208) it does, as librdkafka pauses the partitions then. */
+bool kh_library_pulls_batches_safely(void);
+
+/* Is cooperative-sticky safe? Closing before the first assignment aborts below 2.3 (#4381), and
+ * below 2.6.1 the assignor may turn in circles. */
+bool kh_library_is_cooperative(void);
+
+/* Is group.protocol=consumer (KIP-848) more than a preview? */
+bool kh_library_has_consumer_protocol(void);
+
 /* Does destroying a handle hang after a consumed topic was deleted (below 2.1.0, #4187), unless the
  * partitions' own queues are emptied first? */
 bool kh_library_must_drain_partitions(void);
@@ -31,6 +42,9 @@ bool kh_library_finds_new_leaders(void);
 /* RD_KAFKA_RESP_ERR__LOG_TRUNCATION of 2.1 and newer: a leader's epoch shows that the log was cut.
  */
 enum { KH_LOG_TRUNCATION = -139 };
+
+/* Kafka's errors of the consumer protocol, which headers of 2.3 and older lack. */
+enum { KH_FENCED_MEMBER_EPOCH = 110, KH_STALE_MEMBER_EPOCH = 113 };
 
 /* Does the property exist? Asked of librdkafka itself. */
 bool kh_library_has_property(const char *name);

@@ -48,8 +48,8 @@ bool kh_places_add(kh_places *places, int topic_number, int32_t partition_count)
     if (!grow(places, topic, partition_count))
         return false;
     while (topic->place_count < partition_count) {
-        places->all[places->count] =
-            (kh_place){.topic = topic_number, .partition = topic->place_count, .eof = -1};
+        places->all[places->count] = (kh_place){
+            .topic = topic_number, .partition = topic->place_count, .eof = -1, .committed = -1};
         topic->places[topic->place_count++] = places->count++;
     }
     return true;
@@ -64,15 +64,16 @@ int kh_places_at(const kh_places *places, int topic, int32_t partition)
 
 static int find(kh_places *places, const rd_kafka_message_t *message)
 {
+    int topic;
+
     for (int i = 0; i < places->topic_count; i++)
         if (places->topics[i].rkt == message->rkt)
             return kh_places_at(places, i, message->partition);
-    for (int i = 0; i < places->topic_count; i++)
-        if (strcmp(places->topics[i].name, rd_kafka_topic_name(message->rkt)) == 0) {
-            places->topics[i].rkt = message->rkt;
-            return kh_places_at(places, i, message->partition);
-        }
-    return -1;
+    topic = kh_places_topic_named(places, rd_kafka_topic_name(message->rkt));
+    if (topic < 0)
+        return -1;
+    places->topics[topic].rkt = message->rkt;
+    return kh_places_at(places, topic, message->partition);
 }
 
 int kh_places_of(kh_places *places, const rd_kafka_message_t *message)
@@ -83,6 +84,26 @@ int kh_places_of(kh_places *places, const rd_kafka_message_t *message)
         places->last = find(places, message);
     }
     return places->last;
+}
+
+int kh_places_topic_named(const kh_places *places, const char *topic)
+{
+    for (int i = 0; i < places->topic_count; i++)
+        if (strcmp(places->topics[i].name, topic) == 0)
+            return i;
+    return -1;
+}
+
+int kh_places_named(const kh_places *places, const char *topic, int32_t partition)
+{
+    int number = kh_places_topic_named(places, topic);
+
+    return number < 0 ? -1 : kh_places_at(places, number, partition);
+}
+
+int64_t kh_place_position(const kh_place *place, int64_t handled)
+{
+    return place->eof > handled ? place->eof : handled;
 }
 
 const char *kh_places_topic(const kh_places *places, int number)

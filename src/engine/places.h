@@ -16,12 +16,16 @@
 typedef struct kh_place { /* a partition of a topic */
     int topic;
     int32_t partition;
-    int64_t next; /* offsets below were handed out, or lie before the start */
-    int64_t eof;  /* the end, or the T, that the reader last stood at; -1: none */
-    bool parked;  /* read to T, and nothing beyond is wanted yet */
-    bool gone;    /* its topic was deleted, and that was reported */
-    bool ask;     /* its end is to be asked for */
-    bool refused; /* the broker does not allow it to be read, and nothing came since */
+    int64_t next;      /* offsets below were handed out, or lie before the start */
+    int64_t eof;       /* the end, or the T, that the reader last stood at; -1: none */
+    bool parked;       /* read to T, and nothing beyond is wanted yet */
+    bool gone;         /* its topic was deleted, and that was reported */
+    bool ask;          /* its end is to be asked for */
+    bool refused;      /* the broker does not allow it to be read, and nothing came since */
+    bool begin_anew;   /* it is to be read from `next` on, as soon as that can be said */
+    bool assigned;     /* it is this consumer's to read */
+    bool begun;        /* it was, once at least */
+    int64_t committed; /* in a group: what the group has as this partition's offset; -1: unknown */
 } kh_place;
 
 typedef struct kh_topic {
@@ -53,6 +57,13 @@ bool kh_places_add(kh_places *places, int topic, int32_t partition_count);
 /* Their numbers; -1: unknown. */
 int kh_places_at(const kh_places *places, int topic, int32_t partition);
 int kh_places_of(kh_places *places, const rd_kafka_message_t *message);
+int kh_places_named(const kh_places *places, const char *topic, int32_t partition);
+
+/* The number of a topic; -1: unknown. */
+int kh_places_topic_named(const kh_places *places, const char *topic);
+
+/* Where reading would go on, when everything below `handled` has been handled. */
+int64_t kh_place_position(const kh_place *place, int64_t handled);
 
 const char *kh_places_topic(const kh_places *places, int number);
 

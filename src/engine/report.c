@@ -7,6 +7,9 @@
 
 #define FORGET_ERROR_MS 30000
 
+const kh_report kh_report_nowhere = {
+    .partition = -1, .offset = -1, .to = -1, .target = -1, .end = -1};
+
 void kh_reports_init(kh_reports *reports)
 {
     *reports = (kh_reports){.first = NULL};
@@ -19,22 +22,19 @@ void kh_report_free(kh_report *report)
         return;
     free(report->text);
     free(report->facility);
+    if (report->partitions != NULL)
+        rd_kafka_topic_partition_list_destroy(report->partitions);
     free(report);
 }
 
 /* What was dropped is told behind what was kept. */
 static void tell_dropped(kh_reports *reports)
 {
-    kh_report report = {.kind = KH_REPORT_EVENT,
-                        .name = "error",
-                        .partition = -1,
-                        .offset = -1,
-                        .to = -1,
-                        .target = -1,
-                        .end = -1,
-                        .code = "DROPPED"};
+    kh_report report = kh_report_nowhere;
     int64_t dropped = reports->dropped;
 
+    report.name = "error";
+    report.code = "DROPPED";
     reports->dropped = 0;
     kh_reports_add(reports, &report,
                    "DROPPED: %lld events and log lines were lost: more than %d waited to be "
@@ -100,6 +100,8 @@ void kh_reports_add(kh_reports *reports, const kh_report *report, const char *fo
     copy->text = format_text(format, arguments);
     va_end(arguments);
     copy->facility = report->facility != NULL ? strdup(report->facility) : NULL;
+    copy->partitions =
+        report->partitions != NULL ? rd_kafka_topic_partition_list_copy(report->partitions) : NULL;
     if (copy->text == NULL || (report->facility != NULL && copy->facility == NULL)) {
         reports->dropped++;
         kh_report_free(copy);
@@ -146,16 +148,12 @@ static bool was_seen(kh_reports *reports, rd_kafka_resp_err_t code, uint64_t has
 void kh_reports_add_error(kh_reports *reports, rd_kafka_resp_err_t code, const char *reason,
                           const char *topic, int32_t partition, int64_t now_ms)
 {
-    kh_report report = {.kind = KH_REPORT_EVENT,
-                        .name = "error",
-                        .topic = topic,
-                        .partition = partition,
-                        .offset = -1,
-                        .to = -1,
-                        .target = -1,
-                        .end = -1,
-                        .code = rd_kafka_err2name(code)};
+    kh_report report = kh_report_nowhere;
 
+    report.name = "error";
+    report.topic = topic;
+    report.partition = partition;
+    report.code = rd_kafka_err2name(code);
     if (!was_seen(reports, code, hash_reason(reason, topic, partition), now_ms))
         kh_reports_add(reports, &report, "%s: %s", report.code, reason);
 }

@@ -22,16 +22,21 @@ typedef struct kh_report {
     char *text;       /* for people; of a log line: the line; of statistics: librdkafka's JSON */
     const char *topic;
     int32_t partition;
-    int64_t offset;    /* where it happened */
-    int64_t to;        /* gap: the offset at which reading goes on */
-    int64_t target;    /* T */
-    int64_t end;       /* the end of the log now */
-    const char *code;  /* error: librdkafka's name of it */
-    const char *cause; /* stalled: why */
-    int level;         /* log: 0 emergency ... 7 debug */
-    char *facility;    /* log: librdkafka's */
+    int64_t offset;                              /* where it happened */
+    int64_t to;                                  /* gap: the offset at which reading goes on */
+    int64_t target;                              /* T */
+    int64_t end;                                 /* the end of the log now */
+    const char *code;                            /* error: librdkafka's name of it */
+    const char *cause;                           /* stalled: why */
+    int level;                                   /* log: 0 emergency ... 7 debug */
+    char *facility;                              /* log: librdkafka's */
+    bool lost;                                   /* revoked: others have them already */
+    rd_kafka_topic_partition_list_t *partitions; /* assigned, revoked: which */
     struct kh_report *next;
 } kh_report;
+
+/* A report without anything that might belong to it. */
+extern const kh_report kh_report_nowhere;
 
 /* A broker's error that keeps coming back is reported once. */
 typedef struct kh_seen_error {
@@ -56,7 +61,7 @@ void kh_reports_init(kh_reports *reports);
 void kh_reports_clear(kh_reports *reports);
 
 /* Queues a copy of the report with a text of its own. Strings but text and facility are borrowed
- * and must outlive it. */
+ * and must outlive it; facility and partitions are copied. */
 void kh_reports_add(kh_reports *reports, const kh_report *report, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

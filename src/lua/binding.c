@@ -1,6 +1,7 @@
 #include "binding.h"
 
 #include <limits.h>
+#include <stdint.h>
 
 int kh_push_failure(lua_State *L, const char *name, const char *text)
 {
@@ -32,6 +33,29 @@ int kh_check_timeout_ms(lua_State *L, int index)
         return -1;
     whole = (int)milliseconds;
     return (lua_Number)whole < milliseconds ? whole + 1 : whole;
+}
+
+static const char forget_key;
+
+void kh_set_forget(lua_State *L)
+{
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&forget_key);
+    lua_insert(L, -2);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+/* Called by finalizers: raises nothing. */
+void kh_forget_fd(lua_State *L, int fd)
+{
+    if (!lua_checkstack(L, 2))
+        return;
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&forget_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_pushinteger(L, fd);
+    if (lua_isnil(L, -2))
+        lua_pop(L, 2);
+    else if (lua_pcall(L, 1, 0, 0) != 0)
+        lua_pop(L, 1);
 }
 
 void kh_new_class(lua_State *L, const char *type, const luaL_Reg *methods,

@@ -23,6 +23,12 @@ int kh_push_word(lua_State *L, const char *word, const char *code);
 /* An argument in seconds as poll(2) takes it, rounded up; negative, or far too many: -1, no end. */
 int kh_check_timeout_ms(lua_State *L, int index);
 
+/* A loop may have kept an fd that nobody waits for any more; some do until their next turn, and
+ * fail in it when the fd was closed meanwhile. The value on top of the stack, which it pops, is a
+ * function of this state's to be called with each fd of ours before it may be closed. */
+void kh_set_forget(lua_State *L);
+void kh_forget_fd(lua_State *L, int fd);
+
 /* Makes the metatable of a class in the registry and leaves it on the stack: __index is a table of
  * the methods (Lua may add to it), __name is the type's name, __metatable stays open. */
 void kh_new_class(lua_State *L, const char *type, const luaL_Reg *methods,
@@ -37,7 +43,8 @@ int kh_open_waitable(
     lua_State *L); /* registers the class "kafka_history.waitable", pushes its methods */
 int kh_open_broker(lua_State *L); /* "broker": { new = } and the class "kafka_history.broker" */
 int kh_open_producer(
-    lua_State *L); /* "producer": { new = } and the class "kafka_history.producer" */
+    lua_State *L);               /* "producer": { new = } and the class "kafka_history.producer" */
+int kh_open_alarm(lua_State *L); /* "alarm": a function; nil where the system has no such fd */
 
 #pragma GCC visibility pop
 #endif

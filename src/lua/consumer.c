@@ -24,7 +24,9 @@
 
 #define CONSUMER_CLASS "kafka_history.consumer"
 #define REPORT_CLASS "kafka_history.report"
-#define CLOSE_MS 5000
+#define ENDINGS_CLASS "kafka_history.ending"
+/* How long the end of a state waits for members to leave their groups. */
+#define LEAVE_MS 5000
 
 struct consumer {
     kh_config *config; /* while it is being filled in */
@@ -33,6 +35,12 @@ struct consumer {
     int told;     /* how many messages of the batch the engine knows to be handled */
     int in_batch; /* values in the batch table */
     bool closed;
+};
+
+/* The state's own: when it ends, its collected members of groups must have left them. */
+struct endings {
+    kh_endings *count;
+    pid_t pid;
 };
 
 /* --- configuration ---------------------------------------------------------------------------- */
@@ -229,6 +237,18 @@ static bool read_config(lua_State *L, int index, kh_config *config, kh_error *er
     return done && kh_config_finish(config, error);
 }
 
+/* Its end, when the state ends: see endings_gc. */
+static void count_end(lua_State *L, kh_consumer *engine)
+{
+    const struct endings *endings;
+
+    lua_getfield(L, LUA_REGISTRYINDEX, ENDINGS_CLASS "s");
+    endings = lua_touserdata(L, -1);
+    if (endings != NULL && endings->count != NULL)
+        kh_consumer_count_end(engine, endings->count);
+    lua_pop(L, 1);
+}
+
 /* new(config, shared): the consumer, or nil, "NAME: text", NAME; NAME is CONFIG for what is the
  * caller's mistake. `shared` is the table that both halves share. */
 static int consumer_new(lua_State *L)
@@ -257,6 +277,7 @@ static int consumer_new(lua_State *L)
     consumer->engine = kh_consumer_open(config, &error);
     if (consumer->engine == NULL)
         return kh_push_error(L, &error);
+    count_end(L, consumer->engine);
     lua_settop(L, 3);
     return 1;
 }
@@ -447,6 +468,18 @@ static void set_string(lua_State *L, const char *name, const char *value)
     lua_setfield(L, -2, name);
 }
 
+/* An array of { topic, partition }. */
+static void push_places(lua_State *L, const rd_kafka_topic_partition_list_t *list)
+{
+    lua_createtable(L, list->cnt, 0);
+    for (int i = 0; i < list->cnt; i++) {
+        lua_createtable(L, 0, 2);
+        set_string(L, "topic", list->elems[i].topic);
+        set_integer(L, "partition", list->elems[i].partition);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
 /* The report is freed by the collector should Lua run out of memory in between. */
 static int report_gc(lua_State *L)
 {
@@ -492,6 +525,14 @@ static int consumer_report(lua_State *L)
     set_offset(L, "to", report->to);
     set_offset(L, "target", report->target);
     set_offset(L, "end_offset", report->end);
+    if (report->partitions != NULL) {
+        push_places(L, report->partitions);
+        lua_setfield(L, -2, "partitions");
+    }
+    if (report->lost) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "lost");
+    }
     if (report->kind == KH_REPORT_LOG) {
         set_integer(L, "level", report->level);
         set_string(L, "facility", report->facility);
@@ -644,27 +685,107 @@ static int consumer_progress(lua_State *L)
     set_integer(L, "lag", progress.lag);
     set_rates(L, &progress, kh_consumer_is_caught_up(consumer->engine));
     lua_createtable(L, progress.partition_count, 0);
-    for (int i = 0; i < progress.partition_count; i++) {
+    for (int i = 0, count = 0; i < progress.partition_count; i++) {
         kh_partition_progress place = kh_consumer_partition(consumer->engine, i);
 
+        if (!place.assigned)
+            continue;
         push_partition(L, &place);
-        lua_rawseti(L, -2, i + 1);
+        lua_rawseti(L, -2, ++count);
     }
     lua_setfield(L, -2, "partitions");
     return 1;
 }
 
-/* --- the end ---------------------------------------------------------------------------------- */
+/* --- a member's own --------------------------------------------------------------------------- */
 
-/* close(consumer): waits for librdkafka's end, bounded. */
-static int consumer_close(lua_State *L)
+static int consumer_is_member(lua_State *L)
+{
+    lua_pushboolean(L, kh_consumer_is_member(check(L)->engine));
+    return 1;
+}
+
+/* commit(consumer): asks to commit what was handled; a number to ask with. */
+static int consumer_commit(lua_State *L)
 {
     struct consumer *consumer = check(L);
 
+    settle(L, consumer);
+    lua_pushinteger(L, (lua_Integer)kh_consumer_commit(consumer->engine));
+    return 1;
+}
+
+/* commit_state(consumer, number): true when it is committed, false while it is under way; nil, err,
+ * code. */
+static int consumer_commit_state(lua_State *L)
+{
+    struct consumer *consumer = check(L);
+    kh_error error;
+    kh_commit_state state =
+        kh_consumer_commit_state(consumer->engine, (int64_t)luaL_checkinteger(L, 2), &error);
+
+    if (state == KH_COMMIT_FAILED)
+        return kh_push_error(L, &error);
+    lua_pushboolean(L, state == KH_COMMIT_DONE);
+    return 1;
+}
+
+static int consumer_answer_fd(lua_State *L)
+{
+    lua_pushinteger(L, kh_consumer_answer_fd(check(L)->engine));
+    return 1;
+}
+
+/* wait_for_answer(consumer, seconds): until commit_state has something to look at. */
+static int consumer_wait_for_answer(lua_State *L)
+{
+    (void)kh_consumer_wait_for_answer(check(L)->engine, kh_check_timeout_ms(L, 2));
+    return 0;
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+/* close(consumer, seconds): begins librdkafka's end and waits for it, at most that long. */
+static int consumer_close(lua_State *L)
+{
+    struct consumer *consumer = check(L);
+    int wait_ms = kh_check_timeout_ms(L, 2);
+
+    luaL_argcheck(L, wait_ms >= 0, 2, "out of range");
     lua_settop(L, 1);
     settle(L, consumer);
     consumer->closed = true;
-    kh_consumer_close(consumer->engine, CLOSE_MS);
+    kh_consumer_close(consumer->engine, wait_ms);
+    return 0;
+}
+
+/* has_ended(consumer): whether the end that close() has begun is over; while it is not, the fd
+ * becomes readable when it is. */
+static int consumer_has_ended(lua_State *L)
+{
+    lua_pushboolean(L, kh_consumer_has_ended(check(L)->engine));
+    return 1;
+}
+
+/* A loop may still look at them. */
+static void forget_fds(lua_State *L, const kh_consumer *engine)
+{
+    kh_forget_fd(L, kh_consumer_pollfd(engine));
+    if (kh_consumer_is_member(engine))
+        kh_forget_fd(L, kh_consumer_answer_fd(engine));
+}
+
+/* Lua finalizes what it ends with in reverse order: this was made before every consumer, so the
+ * consumers that were left to the collector are on their way out now. */
+static int endings_gc(lua_State *L)
+{
+    struct endings *endings = lua_touserdata(L, 1);
+
+    if (endings->count != NULL && endings->pid == getpid()) {
+        (void)kh_endings_wait(endings->count, LEAVE_MS);
+        kh_endings_drop(endings->count);
+    }
+    endings->count = NULL;
     return 0;
 }
 
@@ -673,6 +794,8 @@ static int consumer_gc(lua_State *L)
     struct consumer *consumer = luaL_checkudata(L, 1, CONSUMER_CLASS);
 
     if (consumer->pid == getpid()) {
+        if (consumer->engine != NULL)
+            forget_fds(L, consumer->engine);
         kh_config_free(consumer->config);
         kh_consumer_free(consumer->engine);
     }
@@ -714,6 +837,30 @@ static const luaL_Reg report_metamethods[] = {
     {NULL, NULL},
 };
 
+static const luaL_Reg endings_metamethods[] = {
+    {"__gc", endings_gc},
+    {NULL, NULL},
+};
+
+/* Once a state, however often the module is opened in it. */
+static void open_endings(lua_State *L)
+{
+    struct endings *endings;
+
+    kh_new_class(L, ENDINGS_CLASS, no_methods, endings_metamethods);
+    lua_pop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, ENDINGS_CLASS "s");
+    if (lua_isnil(L, -1)) {
+        endings = kh_new_userdata(L, sizeof *endings);
+        *endings = (struct endings){.pid = getpid()};
+        luaL_getmetatable(L, ENDINGS_CLASS);
+        lua_setmetatable(L, -2);
+        endings->count = kh_endings_new();
+        lua_setfield(L, LUA_REGISTRYINDEX, ENDINGS_CLASS "s");
+    }
+    lua_pop(L, 1);
+}
+
 static const luaL_Reg functions[] = {
     {"new", consumer_new},
     {"shared", consumer_shared},
@@ -727,11 +874,17 @@ static const luaL_Reg functions[] = {
     {"fail", consumer_fail},
     {"settle", consumer_settle},
     {"close", consumer_close},
+    {"has_ended", consumer_has_ended},
     {"pollfd", consumer_pollfd},
     {"timeout", consumer_timeout},
     {"is_caught_up", consumer_is_caught_up},
     {"waitable", consumer_waitable},
     {"progress", consumer_progress},
+    {"is_member", consumer_is_member},
+    {"commit", consumer_commit},
+    {"commit_state", consumer_commit_state},
+    {"answer_fd", consumer_answer_fd},
+    {"wait_for_answer", consumer_wait_for_answer},
     {"now", consumer_now},
     {NULL, NULL},
 };
@@ -742,6 +895,7 @@ int kh_open_consumer(lua_State *L)
 {
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
+    open_endings(L);
     kh_new_class(L, REPORT_CLASS, no_methods, report_metamethods);
     lua_pop(L, 1);
     kh_new_class(L, CONSUMER_CLASS, no_methods, metamethods);

@@ -24,6 +24,14 @@ static int librdkafka_version(lua_State *L)
     return 1;
 }
 
+static int set_forget(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    kh_set_forget(L);
+    return 0;
+}
+
 __attribute__((visibility("default"))) int luaopen_kafka_history_core(lua_State *L);
 
 int luaopen_kafka_history_core(lua_State *L)
@@ -40,6 +48,10 @@ int luaopen_kafka_history_core(lua_State *L)
     lua_setfield(L, -2, "broker");
     kh_open_producer(L);
     lua_setfield(L, -2, "producer");
+    kh_open_alarm(L);
+    lua_setfield(L, -2, "alarm");
+    lua_pushcfunction(L, set_forget);
+    lua_setfield(L, -2, "set_forget");
     lua_pushcfunction(L, librdkafka_version);
     lua_setfield(L, -2, "librdkafka_version");
     return 1;

@@ -128,8 +128,10 @@ static int waitable_gc(lua_State *L)
 {
     struct waitable *waitable = luaL_checkudata(L, 1, KH_WAITABLE_CLASS);
 
-    if (waitable->pid == getpid())
+    if (waitable->pid == getpid() && waitable->latch != NULL) {
+        kh_forget_fd(L, kh_latch_fd(waitable->latch));
         kh_latch_drop(waitable->latch);
+    }
     waitable->latch = NULL;
     return 0;
 }

@@ -1,0 +1,482 @@
+#include "group.h"
+#include "clock.h"
+#include "handles.h"
+#include "library.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long the answer to a revoke waits for its commit: the rest of the group waits with it. */
+#define REVOKE_COMMIT_MS 3000
+#define ASK_AGAIN_MS 300
+#define ASK_REFUSED_AGAIN_MS 30000
+#define ASK_TIMEOUT_MS 5000
+/* One blocking call of the helper. */
+#define SLICE_MS 1000
+#define RETRY_MS 100
+
+bool kh_group_join(kh_group *group, kh_error *error)
+{
+    rd_kafka_topic_partition_list_t *topics =
+        rd_kafka_topic_partition_list_new((int)group->settings->topic_count);
+    rd_kafka_resp_err_t failed;
+
+    for (size_t i = 0; i < group->settings->topic_count; i++)
+        rd_kafka_topic_partition_list_add(topics, group->settings->topics[i],
+                                          RD_KAFKA_PARTITION_UA);
+    failed = rd_kafka_subscribe(group->rk, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
+        kh_error_set_kafka(error, failed, "cannot join the group %s: %s", group->settings->group,
+                           rd_kafka_err2str(failed));
+    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+bool kh_group_is_eager(const kh_group *group)
+{
+    return kh_handles_is_eager(group->rk);
+}
+
+/* --- commits ---------------------------------------------------------------------------------- */
+
+/* One past what was handled, or the end that was reached behind it: then the group has no lag. */
+static int64_t position_of(const kh_group *group, int place)
+{
+    return kh_place_position(&group->places->all[place],
+                             kh_catchup_get(group->catchup, place).position);
+}
+
+/* Never back: what has been committed by anyone was handled by someone. */
+static bool is_uncommitted(const kh_group *group, int place)
+{
+    const kh_place *p = &group->places->all[place];
+    int64_t position = position_of(group, place);
+
+    return position > p->committed &&
+           (p->eof >= 0 || position > kh_catchup_get(group->catchup, place).start);
+}
+
+static void add_uncommitted(const kh_group *group, int place,
+                            rd_kafka_topic_partition_list_t **list)
+{
+    if (!is_uncommitted(group, place))
+        return;
+    if (*list == NULL)
+        *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(*list, kh_places_topic(group->places, place),
+                                      group->places->all[place].partition)
+        ->offset = position_of(group, place);
+}
+
+rd_kafka_topic_partition_list_t *kh_group_uncommitted(const kh_group *group)
+{
+    rd_kafka_topic_partition_list_t *list = NULL;
+
+    for (int i = 0; i < group->places->count; i++)
+        if (group->places->all[i].assigned)
+            add_uncommitted(group, i, &list);
+    return list;
+}
+
+static bool has_uncommitted(const kh_group *group)
+{
+    for (int i = 0; i < group->places->count; i++)
+        if (group->places->all[i].assigned && is_uncommitted(group, i))
+            return true;
+    return false;
+}
+
+/* `opaque` tells the answers apart: the group itself, or its `owed`. False: not even asked. */
+static bool send_commit(kh_group *group, rd_kafka_topic_partition_list_t *offsets, void *opaque)
+{
+    rd_kafka_resp_err_t failed =
+        rd_kafka_commit_queue(group->rk, offsets, group->answers, NULL, opaque);
+
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
+        kh_reports_add_error(group->reports, failed, "cannot commit offsets", NULL, -1,
+                             kh_clock_ms());
+    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void set_commit_time(kh_group *group, int64_t now_ms)
+{
+    int64_t interval_ms = group->settings->commit_interval_ms;
+
+    group->commit_at_ms = interval_ms < INT64_MAX - now_ms ? now_ms + interval_ms : INT64_MAX;
+}
+
+/* The commits that the host has asked for are over. */
+static void end_commits(kh_group *group, rd_kafka_resp_err_t failed)
+{
+    group->commit_error.name[0] = '\0';
+    if (failed != 0)
+        kh_error_set_kafka(&group->commit_error, failed, "the group %s: cannot commit offsets: %s",
+                           group->settings->group, rd_kafka_err2str(failed));
+    group->done = group->covered;
+}
+
+/* One at a time: only when there is none under way. */
+static void commit_all(kh_group *group, int64_t now_ms)
+{
+    rd_kafka_topic_partition_list_t *list = kh_group_uncommitted(group);
+
+    set_commit_time(group, now_ms);
+    group->covered = group->asked;
+    if (list == NULL) {
+        end_commits(group, RD_KAFKA_RESP_ERR_NO_ERROR);
+        return;
+    }
+    group->is_committing = send_commit(group, list, group);
+    if (!group->is_committing)
+        end_commits(group, RD_KAFKA_RESP_ERR__STATE);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+int64_t kh_group_commit(kh_group *group, int64_t now_ms)
+{
+    group->asked++;
+    if (!group->is_committing)
+        commit_all(group, now_ms);
+    return group->asked;
+}
+
+int kh_group_commit_state(const kh_group *group, int64_t number)
+{
+    if (group->done < number)
+        return 0;
+    return group->commit_error.name[0] == '\0' ? 1 : -1;
+}
+
+/* A rebalance has overtaken the commit: what it held is handled again, elsewhere perhaps. */
+static bool is_overtaken(rd_kafka_resp_err_t code)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS:
+    case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID:
+    case KH_FENCED_MEMBER_EPOCH:
+    case KH_STALE_MEMBER_EPOCH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static rd_kafka_resp_err_t note_committed(kh_group *group,
+                                          const rd_kafka_topic_partition_list_t *offsets)
+{
+    rd_kafka_resp_err_t failed = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+    for (int i = 0; i < offsets->cnt; i++) {
+        const rd_kafka_topic_partition_t *found = &offsets->elems[i];
+        int place = kh_places_named(group->places, found->topic, found->partition);
+
+        if (found->err != 0)
+            failed = found->err;
+        else if (place >= 0 && found->offset > group->places->all[place].committed)
+            group->places->all[place].committed = found->offset;
+    }
+    return failed;
+}
+
+static void on_commit(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
+{
+    const rd_kafka_topic_partition_list_t *offsets = rd_kafka_event_topic_partition_list(event);
+    rd_kafka_resp_err_t failed = rd_kafka_event_error(event);
+
+    if (failed == 0 && offsets != NULL)
+        failed = note_committed(group, offsets);
+    if (failed != 0 && !is_overtaken(failed)) {
+        char text[512];
+
+        snprintf(text, sizeof text, "the group %s: cannot commit offsets: %s",
+                 group->settings->group, rd_kafka_err2str(failed));
+        kh_reports_add_error(group->reports, failed, text, NULL, -1, now_ms);
+    }
+    if (rd_kafka_event_opaque(event) == &group->owed) {
+        group->owed_is_committed = true;
+        return;
+    }
+    group->is_committing = false;
+    end_commits(group, failed);
+    if (group->asked > group->covered)
+        commit_all(group, now_ms);
+}
+
+/* --- rebalances ------------------------------------------------------------------------------- */
+
+static void commit_revoked(kh_group *group)
+{
+    rd_kafka_topic_partition_list_t *list = NULL;
+
+    for (int i = 0; i < group->owed_partitions->cnt; i++) {
+        const rd_kafka_topic_partition_t *revoked = &group->owed_partitions->elems[i];
+        int place = kh_places_named(group->places, revoked->topic, revoked->partition);
+
+        if (place >= 0 && group->places->all[place].begun)
+            add_uncommitted(group, place, &list);
+    }
+    group->owed_is_committed = list == NULL || !send_commit(group, list, &group->owed);
+    if (list != NULL)
+        rd_kafka_topic_partition_list_destroy(list);
+}
+
+void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
+                   const rd_kafka_topic_partition_list_t *partitions, int64_t now_ms)
+{
+    if (group->owed_partitions != NULL)
+        rd_kafka_topic_partition_list_destroy(group->owed_partitions);
+    group->owed = code;
+    group->owed_partitions = rd_kafka_topic_partition_list_copy(partitions);
+    group->owed_is_lost = rd_kafka_assignment_lost(group->rk) != 0;
+    group->owed_is_committed = true;
+    group->owed_until_ms = now_ms + REVOKE_COMMIT_MS;
+    group->is_settled = false;
+    group->rebalances++;
+    group->fetching->is_bound = true;
+    if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && !group->owed_is_lost)
+        commit_revoked(group);
+}
+
+bool kh_group_must_answer_revoke(const kh_group *group, int64_t now_ms)
+{
+    return group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS &&
+           (group->owed_is_committed || now_ms >= group->owed_until_ms);
+}
+
+static void report_answer(kh_group *group, bool assigned)
+{
+    kh_report report = kh_report_nowhere;
+
+    report.name = assigned ? "assigned" : "revoked";
+    report.partitions = group->owed_partitions;
+    report.lost = !assigned && group->owed_is_lost;
+    kh_reports_add(group->reports, &report, "the group %s: %d partitions %s%s",
+                   group->settings->group, group->owed_partitions->cnt, report.name,
+                   report.lost ? ", lost to others before they could be given back" : "");
+}
+
+void kh_group_answer(kh_group *group, int64_t now_ms)
+{
+    bool assigned = group->owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    rd_kafka_error_t *failed = kh_handles_answer(group->rk, group->owed, group->owed_partitions);
+
+    if (failed != NULL) {
+        kh_reports_add_error(group->reports, rd_kafka_error_code(failed),
+                             rd_kafka_error_string(failed), NULL, -1, now_ms);
+        rd_kafka_error_destroy(failed);
+    }
+    report_answer(group, assigned);
+    group->owed = RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_topic_partition_list_destroy(group->owed_partitions);
+    group->owed_partitions = NULL;
+    kh_fetching_unbind(group->fetching);
+    if (!assigned)
+        return;
+    if (!group->is_joined)
+        set_commit_time(group, now_ms);
+    group->is_joined = true;
+    group->ask_at_ms = now_ms;
+}
+
+/* --- at rest? --------------------------------------------------------------------------------- */
+
+/* One that is empty, or has less than its share, may be about to be given more: where an assignment
+ * arrives in parts, only the whole group tells. */
+static bool wants_to_know(const kh_group *group)
+{
+    return group->is_joined && group->owed == 0 && !group->is_settled &&
+           !kh_catchup_is_caught_up(group->catchup) &&
+           kh_catchup_pending_count(group->catchup) == 0 && !kh_group_is_eager(group);
+}
+
+static void ask(kh_group *group)
+{
+    char reason[256];
+    const char *name = group->settings->group;
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(group->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+
+    (void)rd_kafka_AdminOptions_set_request_timeout(options, ASK_TIMEOUT_MS, reason, sizeof reason);
+    rd_kafka_AdminOptions_set_opaque(options, (void *)(intptr_t)group->rebalances);
+    rd_kafka_DescribeConsumerGroups(group->rk, &name, 1, options, group->answers);
+    rd_kafka_AdminOptions_destroy(options);
+    group->is_asking = true;
+}
+
+static int assigned_count(const kh_group *group)
+{
+    int count = 0;
+
+    for (int i = 0; i < group->places->count; i++)
+        count += group->places->all[i].assigned;
+    return count;
+}
+
+/* How many of a member's partitions are among the places; those are marked. */
+static int mark_owned(const kh_group *group, const rd_kafka_MemberDescription_t *member,
+                      bool *owned)
+{
+    const rd_kafka_MemberAssignment_t *assignment = rd_kafka_MemberDescription_assignment(member);
+    const rd_kafka_topic_partition_list_t *list =
+        assignment != NULL ? rd_kafka_MemberAssignment_partitions(assignment) : NULL;
+    int count = 0;
+
+    for (int i = 0; list != NULL && i < list->cnt; i++) {
+        int place = kh_places_named(group->places, list->elems[i].topic, list->elems[i].partition);
+
+        if (place < 0)
+            continue;
+        owned[place] = true;
+        count++;
+    }
+    return count;
+}
+
+/* Stable, every partition owned by someone, and this member's share the one that it knows of. */
+static bool is_at_rest(const kh_group *group, const rd_kafka_ConsumerGroupDescription_t *found)
+{
+    bool *owned = calloc((size_t)group->places->count + 1, sizeof *owned);
+    char *me = rd_kafka_memberid(group->rk);
+    int all = 0;
+    int mine = -1;
+
+    for (size_t i = 0; owned != NULL && i < rd_kafka_ConsumerGroupDescription_member_count(found);
+         i++) {
+        const rd_kafka_MemberDescription_t *member =
+            rd_kafka_ConsumerGroupDescription_member(found, i);
+        int count = mark_owned(group, member, owned);
+        const char *id = rd_kafka_MemberDescription_consumer_id(member);
+
+        if (me != NULL && id != NULL && strcmp(me, id) == 0)
+            mine = count;
+    }
+    for (int i = 0; owned != NULL && i < group->places->count; i++)
+        all += owned[i];
+    free(owned);
+    if (me != NULL)
+        rd_kafka_mem_free(group->rk, me);
+    return rd_kafka_ConsumerGroupDescription_state(found) == RD_KAFKA_CONSUMER_GROUP_STATE_STABLE &&
+           all == group->places->count && mine == assigned_count(group);
+}
+
+/* A member with partitions goes by those; an empty one would signal that it has read nothing. */
+static bool on_refused(kh_group *group, rd_kafka_resp_err_t failed, int64_t now_ms)
+{
+    char text[512];
+
+    if (assigned_count(group) > 0)
+        return true;
+    snprintf(text, sizeof text,
+             "the group %s does not tell whether it has come to rest (%s; it takes DESCRIBE on the "
+             "group): without partitions this member cannot know that it has caught up, and waits",
+             group->settings->group, rd_kafka_err2str(failed));
+    kh_reports_add_error(group->reports, failed, text, NULL, -1, now_ms);
+    group->ask_at_ms = now_ms + ASK_REFUSED_AGAIN_MS;
+    return false;
+}
+
+/* True: it is at rest. */
+static bool on_described(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
+{
+    const rd_kafka_DescribeConsumerGroups_result_t *result =
+        rd_kafka_event_DescribeConsumerGroups_result(event);
+    rd_kafka_resp_err_t failed = rd_kafka_event_error(event);
+    size_t count = 0;
+    const rd_kafka_ConsumerGroupDescription_t **found = NULL;
+
+    group->is_asking = false;
+    group->ask_at_ms = now_ms + ASK_AGAIN_MS;
+    if (failed == 0 && result != NULL)
+        found = rd_kafka_DescribeConsumerGroups_result_groups(result, &count);
+    if (failed == 0 && count > 0) {
+        const rd_kafka_error_t *error = rd_kafka_ConsumerGroupDescription_error(found[0]);
+
+        failed = error != NULL ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    /* One that was asked before the last rebalance tells of the group as it was. */
+    if (!wants_to_know(group) || (intptr_t)rd_kafka_event_opaque(event) != group->rebalances)
+        return false;
+    if (failed == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+        failed == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
+        return on_refused(group, failed, now_ms);
+    return failed == 0 && count > 0 && is_at_rest(group, found[0]);
+}
+
+/* --- turns ------------------------------------------------------------------------------------ */
+
+bool kh_group_turn(kh_group *group, int64_t now_ms)
+{
+    rd_kafka_event_t *event;
+    bool at_rest = false;
+
+    while ((event = rd_kafka_queue_poll(group->answers, 0)) != NULL) {
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OFFSET_COMMIT)
+            on_commit(group, event, now_ms);
+        else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT)
+            at_rest = on_described(group, event, now_ms) || at_rest;
+        rd_kafka_event_destroy(event);
+    }
+    if (group->is_joined && now_ms >= group->commit_at_ms && !group->is_committing)
+        commit_all(group, now_ms);
+    if (wants_to_know(group) && !group->is_asking && now_ms >= group->ask_at_ms)
+        ask(group);
+    group->is_settled = group->is_settled || at_rest;
+    return at_rest;
+}
+
+int64_t kh_group_due_ms(const kh_group *group)
+{
+    int64_t due = INT64_MAX;
+
+    if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+        due = group->owed_is_committed ? 0 : group->owed_until_ms;
+    if (wants_to_know(group) && !group->is_asking && group->ask_at_ms < due)
+        due = group->ask_at_ms;
+    if (group->is_joined && !group->is_committing && group->commit_at_ms < due &&
+        has_uncommitted(group))
+        due = group->commit_at_ms;
+    return due;
+}
+
+void kh_group_clear(kh_group *group)
+{
+    if (group->owed_partitions != NULL)
+        rd_kafka_topic_partition_list_destroy(group->owed_partitions);
+    group->owed_partitions = NULL;
+}
+
+/* --- on the helper thread --------------------------------------------------------------------- */
+
+static rd_kafka_resp_err_t ask_once(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_resp_err_t failed;
+
+    for (int i = 0; i < partitions->cnt; i++)
+        partitions->elems[i].offset = RD_KAFKA_OFFSET_INVALID;
+    failed = rd_kafka_committed(rk, partitions, SLICE_MS);
+    for (int i = 0; i < partitions->cnt; i++) {
+        if (partitions->elems[i].err != 0)
+            failed = partitions->elems[i].err;
+        if (partitions->elems[i].offset < 0)
+            partitions->elems[i].offset = -1;
+    }
+    return failed;
+}
+
+bool kh_group_ask_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                            kh_helper *helper, kh_error *error)
+{
+    rd_kafka_resp_err_t failed;
+
+    while ((failed = ask_once(rk, partitions)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        kh_error_set_kafka(error, failed, "cannot ask for the group's committed offsets: %s",
+                           rd_kafka_err2str(failed));
+        if (failed == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+            failed == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+            !kh_helper_sleep(helper, RETRY_MS))
+            return false;
+    }
+    return true;
+}
