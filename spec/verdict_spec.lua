@@ -6,7 +6,8 @@ local verdict = require "support.verdict"
 -- A member whose log is told in short lines at 1, 2, 3, ... s: "+0 1" assigned partitions 0 and 1, "-0"
 -- revoked, "!0" lost, "0@5" handled offset 5 of partition 0, "signal", "" nothing at this time.
 local function member(name, lines)
-  local self = { name = name, began = 0, entries = {}, look = function(self) return self end }
+  local self = { name = name, began = 0, entries = {}, look = function(self) return self end,
+    describe = function() return name end }
   local names = { ["+"] = "assigned", ["-"] = "revoked", ["!"] = "revoked" }
   for at, line in ipairs(lines) do
     local entry
@@ -70,7 +71,7 @@ describe("the verdict on a group's logs", function()
   end)
 
   it("finds events that do not fit", function()
-    finds("which it has$", { member("a", { "+0", "+0 1" }) })
+    finds("which it has\n", { member("a", { "+0", "+0 1" }) })
     finds("which it has not", { member("a", { "+0", "-1" }) })
     finds("twice", { member("a", { "+", "signal", "signal" }) })
   end)

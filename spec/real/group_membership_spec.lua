@@ -88,6 +88,12 @@ local function places_of(partition, first, last)
   return places
 end
 
+local function targets_of(expected)
+  local targets = {}
+  for name, of in pairs(expected) do targets[name] = of.target end
+  return targets
+end
+
 -- It was given its partitions once, and nothing was ever taken.
 local function assert_stayed(events)
   assert.same({ 1, 0, 0 }, { #named(events, "assigned"), #named(events, "revoked"), #named(events, "error") })
@@ -138,6 +144,7 @@ for _, protocol in ipairs(protocols) do
           config = { options = protocol:options { ["group.instance.id"] = name } } }
       end
       local a, b = start "a", start "b"
+      local before = verdict.whole(topic, kafka.ends(topic))
       a:wait_for_partitions(3, 20)
       b:wait_for_partitions(3, 20)
       a:wait_for_signal()
@@ -145,6 +152,7 @@ for _, protocol in ipairs(protocols) do
       local owned = a:owned()
       local told = #b:named "assigned" + #b:named "revoked"
       a:stop()
+      a.targets, b.targets = targets_of(before), targets_of(before)
       staging.send_to_all(topic, 6, 1)
       local again = start "a"
       again:wait_for_partitions(3, 20)
@@ -184,12 +192,11 @@ for _, protocol in ipairs(protocols) do
           reading.sleep(5)
         end
       end })
+      -- Nobody else has had the partition meanwhile: it may go on where it was, or where it had committed.
       for offset = 0, 11 do
-        -- Those that were not committed come again, and only they.
-        assert(calls[offset] == 1 or calls[offset] == 2 and offset <= 5, ("%d: %s"):format(offset,
+        assert(calls[offset] == 1 or calls[offset] == 2 and offset < 8, ("%d: %s"):format(offset,
           tostring(calls[offset])))
       end
-      assert.equal(2, calls[5])
       local lost = named(events, "revoked")
       assert.equal(1, #lost)
       assert.is_true(lost[1].lost)
@@ -200,6 +207,41 @@ for _, protocol in ipairs(protocols) do
       consumer:close()
       assert.same({ [0] = 12 }, kafka.committed(topic, group))
     end)
+
+    it("one call of whose handler takes longer loses its partitions to another, which handles that message",
+      function()
+        local topic, group = filled(2, 60), protocol:group()
+        local options = { ["max.poll.interval.ms"] = 3000 }
+        if protocol.strategy then options["session.timeout.ms"] = 3000 end
+        local function start(name, handle)
+          return member.start { topics = topic, group = group, name = name, handle = handle,
+            config = { options = protocol:options(options), commit_interval = 0.2 },
+            life = "self:read { batch = 4 } self:close()" }
+        end
+        local slow = start("the slow one", [[
+          system.sleep(0.02)
+          if msg.offset == 5 and not self.slept then
+            self.slept = true
+            self:note("asleep", msg.topic .. ":" .. msg.partition)
+            system.sleep(8)
+          end
+        ]])
+        slow:wait(function() return slow:noted "asleep" end, 20)
+        local other = start("the other", "system.sleep(0.02)")
+        other:wait_for_partitions(2, 20)
+        slow:wait_for_signal(40)
+        other:wait_for_signal(40)
+        slow:stop()
+        other:stop()
+        local result = verdict.check({ slow, other }, verdict.whole(topic, kafka.ends(topic)))
+        assert.equal(1, result.losses)
+        assert.equal("_MAX_POLL_EXCEEDED", slow:named("error")[1].code)
+        local name, again = slow:noted("asleep").text, 0
+        for _, repeated in ipairs(result.repeats) do
+          if repeated.name == name and repeated.offset == 5 then again = again + 1 end
+        end
+        assert.equal(1, again)
+      end)
 
     it("that tries a message again after more than max.poll.interval.ms stays a member", function()
       local topic, group = filled(1, 10), protocol:group()

@@ -223,12 +223,14 @@ function member:owned()
   return owned, count
 end
 
--- For people: what it was told, and where it stands.
-local function describe(self)
+--- For people: what it was told, and where it stands.
+function member:describe()
   local words = {}
   for _, event in ipairs(self.events) do
-    words[#words + 1] = ("  %.3f %s%s %d partitions: %s"):format(event.at - self.began, event.name,
-      event.lost and " (lost)" or "", #event.places, event.text)
+    local places = {}
+    for i, place in ipairs(event.places) do places[i] = place.topic .. ":" .. place.partition end
+    words[#words + 1] = ("  %.3f %s%s %s: %s"):format(event.at - self.began, event.name,
+      event.lost and " (lost)" or "", table.concat(places, " "), event.text)
   end
   for _, result in ipairs(self.results) do
     words[#words + 1] = ("  %.3f read_history: %s %s"):format(result.at - self.began, result.code,
@@ -243,7 +245,7 @@ local function check_end(self)
   local status = self.process:status()
   if status and status ~= 0 and not self.killed then
     error(("%s has ended with status %d: %s\n%s"):format(self.name, status, self.process:finish().stderr,
-      describe(self:look())), 0)
+      self:look():describe()), 0)
   end
   return status
 end
@@ -257,7 +259,7 @@ function member:wait(condition, seconds, what)
     check_end(self)
     if system.monotime() > deadline then
       error(("waited %g s in vain for %s\n%s"):format(seconds or 10, what or "a condition",
-        describe(self)), 2)
+        self:describe()), 2)
     end
     system.sleep(0.02)
   end
@@ -314,8 +316,11 @@ function member.clean()
     local self = started[i]
     if not self.process:status() then
       self.killed = true
-      if self:look().pid then os.execute("kill -KILL " .. self.pid) end -- it may be stopped
-      self.process:stop()
+      if self:look().pid then
+        self:signal_process "KILL" -- it may be stopped
+      else
+        self.process:stop()
+      end
     end
     self.process:finish()
     for _, suffix in ipairs { "", ".log", ".stop" } do os.remove(self.base .. suffix) end

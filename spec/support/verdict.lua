@@ -142,13 +142,7 @@ local function check_loss(state)
   end
 end
 
---- Judges. expected: { ["topic:partition"] = { offsets = array, target = T } }, as of `whole`; a member that
--- began later has `targets` of its own, { ["topic:partition"] = T }. options:
---   own_start: each member begins at the start of the log (from_beginning): its order and its signal only
---   partial: not everything has to have been handled
--- Returns repeats: array of { name, offset, first, again }, assignments, losses: how many.
-function verdict.check(members, expected, options)
-  options = options or {}
+local function judge(members, expected, options)
   local state = { logs = {}, owned = {}, repeats = {}, targets = {}, assignments = 0, losses = 0,
     positions = {}, own_start = options.own_start }
   for name, of in pairs(expected) do
@@ -170,6 +164,19 @@ function verdict.check(members, expected, options)
   if not options.own_start then check_repeats(state) end
   if not options.partial then check_loss(state) end
   return state
+end
+
+--- Judges. expected: { ["topic:partition"] = { offsets = array, target = T } }, as of `whole`; a member that
+-- began later has `targets` of its own, { ["topic:partition"] = T }. options:
+--   own_start: each member begins at the start of the log (from_beginning): its order and its signal only
+--   partial: not everything has to have been handled
+-- Returns repeats: array of { name, offset, first, again }, assignments, losses: how many.
+function verdict.check(members, expected, options)
+  local ok, result = pcall(judge, members, expected, options or {})
+  if ok then return result end
+  local words = { result }
+  for _, one in ipairs(members) do words[#words + 1] = one:describe() end
+  error(table.concat(words, "\n"), 0)
 end
 
 return verdict
