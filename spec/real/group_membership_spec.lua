@@ -137,6 +137,26 @@ for _, protocol in ipairs(protocols) do
       end)
     end
 
+    it("without a partition leaves at once, too: nobody waits for its session", function()
+      local topic, group = filled(1, 5), protocol:group()
+      local function start(name)
+        return member.start { topics = topic, group = group, name = name,
+          config = { options = protocol:options() } }
+      end
+      local first = start "the first"
+      first:wait_for_signal(20)
+      local idle = start "the idle one"
+      idle:wait_for_signal(20)
+      assert.equal(1, select(2, first:owned()) + select(2, idle:owned()))
+      idle:stop()
+      first:stop()
+      local third = start "the third"
+      third:wait_for_partitions(1, 20)
+      local took = third:named("assigned")[#third:named("assigned")].at - third.began
+      assert(took < 3, ("the successor waited for %.1f s"):format(took))
+      third:stop()
+    end)
+
     it("of static membership has the same partitions after a restart: the others notice nothing", function()
       local topic, group = filled(6, 50), protocol:group()
       local function start(name)
