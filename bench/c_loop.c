@@ -23,7 +23,7 @@
 #include <time.h>
 
 #define BATCH 1000
-#define POKE_BELOW 20000
+#define POKE_BELOW 10000
 /* How soon a position is seen that a transaction's marker has moved: that wakes nobody. */
 #define LOOK_AT_POSITION_MS 1
 
@@ -174,8 +174,8 @@ static rd_kafka_t *open_consumer(const char *addresses)
     set(conf, "fetch.wait.max.ms", "100");
     set(conf, "fetch.message.max.bytes", "524288");
     set(conf, "fetch.max.bytes", "8388608");
-    set(conf, "queued.min.messages", "20000");
-    set(conf, "queued.max.messages.kbytes", "32768");
+    set(conf, "queued.min.messages", "10000");
+    set(conf, "queued.max.messages.kbytes", "8192");
     set(conf, "fetch.queue.backoff.ms", "10"); /* unknown below 2.2: poked instead */
     rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
     if (rk == NULL)

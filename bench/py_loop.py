@@ -27,8 +27,8 @@ def main(addresses, topic, work):
         "fetch.wait.max.ms": 100,
         "fetch.message.max.bytes": 524288,
         "fetch.max.bytes": 8388608,
-        "queued.min.messages": 20000,
-        "queued.max.messages.kbytes": 32768,
+        "queued.min.messages": 10000,
+        "queued.max.messages.kbytes": 8192,
         "fetch.queue.backoff.ms": 10,
     })
     ends = {}

@@ -39,4 +39,13 @@ describe("the benchmarks", function()
     -- Two rounds of two works, three contestants, four topics.
     assert.are.equal(2 * 2 * 3 * (3 * 800 + 400), sum)
   end)
+
+  it("try each event loop", function()
+    local output = run(("ROUNDS=1 MESSAGES=800 RESULTS=%s bench/run hosts"):format(results))
+    for _, name in ipairs { "cqueues", "luv", "select", "poll" } do
+      local rows = select(2, output:gsub("\n| " .. name .. " +| lua[%w.]+ +| +1 |", ""))
+      assert.are.equal(2, rows, output)
+    end
+    assert.truthy(output:find "\n| copas +| luajit +| +1 |", output)
+  end)
 end)

@@ -1,6 +1,7 @@
 -- What the README and examples/ promise, run as printed against the embedded broker.
 local broker = require "kafka_history.broker"
 local http = require "socket.http"
+local loops = require "support.loops"
 local prometheus = require "support.prometheus"
 local reading = require "support.reading"
 local socket = require "socket"
@@ -129,6 +130,27 @@ describe("examples", function()
     assert.matches("caught up: 400000 messages of 12 partitions", text)
     local _, live = text:gsub("\n  order%-9%d+ ", "")
     assert.is_true(live >= 5, text)
+  end)
+
+  for _, host in ipairs { "plain", "cqueues", "luv" } do
+    it("shows the three ways to wait in examples/wait_" .. host .. ".lua", function()
+      if host ~= "plain" and loops.missing[host] and not os.getenv "CI" then
+        pending(host .. " cannot be had here")
+        return
+      end
+      program = start(interpreter, ("examples/wait_%s.lua"):format(host), shop:addresses(), "orders")
+      program.await "^meanwhile: +0 %%$"
+      program.await "^caught up after 6 messages$"
+      assert.equal(0, program.finish(), table.concat(program.lines, "\n"))
+    end)
+  end
+
+  it("hands the signal to another state on another thread of a C program", function()
+    local out = rawget(_G, "jit") and build .. "/luajit" or build
+    program = start(out .. "/examples/two_states", shop:addresses(), "orders")
+    assert.equal(0, program.finish(), table.concat(program.lines, "\n"))
+    table.sort(program.lines)
+    assert.same({ "=0", "the other state: caught up", "the reader has handled 6 messages" }, program.lines)
   end)
 
   describe("prometheus.lua", function()

@@ -162,7 +162,9 @@ describe("a failing handler", function()
       local consumer = reading.values(reading.numbers(1, 2))
       local ok, err, code = consumer:read_history(function() return deep(1) end, to_caught_up)
       assert.same({ nil, "HANDLER" }, { ok, code })
-      assert.matches("^HANDLER: t%[0%]@0: .*overflow", err)
+      assert.matches("^HANDLER: t%[0%]@0: ", err)
+      -- OpenResty's branch of LuaJIT has no room left to describe an overflow.
+      assert.is_truthy(err:find "overflow" or err:find "error in error handling")
       assert.same({ "1", "2" }, reading.history(consumer))
     end)
 

@@ -20,7 +20,7 @@ local SLICE = 0.005
 local ALIVE = 1
 
 -- Of this many messages at the most the clock is asked once; of one when they take their time.
-local STRIDE = 8
+local STRIDE = 16
 local SWIFT = 0.0002
 
 -- --- failures ---------------------------------------------------------------------------------------
@@ -95,9 +95,9 @@ end
 function run.message(shared, handler, consumer, due)
   local batch, at = shared.batch, shared.handled
   while at < shared.limit do
-    local ok, err = handler(batch[at + 1], consumer)
-    if not ok and (ok == false or err ~= nil) then return "failed", err end
     at = at + 1
+    local ok, err = handler(batch[at], consumer)
+    if ok == false or err ~= nil and not ok then return "failed", err end
     shared.handled = at
     if due and at >= shared.look_at and is_due(shared, at, due) then return end
   end
@@ -107,9 +107,9 @@ end
 run[2] = function(shared, handler, consumer, due)
   local batch, at = shared.batch, shared.handled
   while at < shared.limit do
-    local ok, err = handler(batch[2 * at + 1], batch[2 * at + 2], consumer)
-    if not ok and (ok == false or err ~= nil) then return "failed", err end
     at = at + 1
+    local ok, err = handler(batch[2 * at - 1], batch[2 * at], consumer)
+    if ok == false or err ~= nil and not ok then return "failed", err end
     shared.handled = at
     if due and at >= shared.look_at and is_due(shared, at, due) then return end
   end
@@ -122,7 +122,7 @@ function run.fields(shared, handler, consumer, due, width)
     for i = 1, width do values[i] = batch[at * width + i] end
     values[width + 1] = consumer
     local ok, err = handler(unpack(values, 1, width + 1))
-    if not ok and (ok == false or err ~= nil) then return "failed", err end
+    if ok == false or err ~= nil and not ok then return "failed", err end
     at = at + 1
     shared.handled = at
     if due and at >= shared.look_at and is_due(shared, at, due) then return end

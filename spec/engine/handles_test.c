@@ -89,6 +89,15 @@ static void on_stats(void *opaque, const char *json)
     atomic_fetch_add(&calls, 1);
 }
 
+static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
+                         const rd_kafka_topic_partition_list_t *partitions)
+{
+    (void)opaque;
+    (void)code;
+    (void)partitions;
+    atomic_fetch_add(&calls, 1);
+}
+
 static bool set(kh_config *config, const char *key, const char *text)
 {
     kh_value value = {.type = KH_VALUE_STRING, .string = text};
@@ -118,7 +127,7 @@ static kh_config *make_config(void)
 static kh_handles *open_config(kh_config *config, kh_error *error)
 {
     static const kh_listener listener = {
-        .on_error = on_error, .on_log = on_log, .on_stats = on_stats};
+        .on_error = on_error, .on_log = on_log, .on_stats = on_stats, .on_rebalance = on_rebalance};
 
     kh_config_finish(config, error);
     return kh_handles_open(config, &listener, error);
@@ -175,7 +184,7 @@ static void test_closing(struct resources before)
 
     tap_check(&tap, handles != NULL && count_resources().threads > before.threads,
               "handles without a broker open at once");
-    ended = kh_handles_close(handles, NULL, free_job, 5000);
+    ended = kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
     tap_check(&tap, ended && kh_clock_ms() - began_ms < 5000, "they close within the time");
     kh_wakeup_notify(kh_handles_wakeup(handles));
     tap_check(&tap, kh_wakeup_wait(kh_handles_wakeup(handles), 0) == 1,
@@ -190,7 +199,7 @@ static void test_dropping_at_once(struct resources before)
     kh_handles *handles = open_handles();
 
     began_ms = kh_clock_ms();
-    kh_handles_close(handles, NULL, free_job, 0);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 0);
     kh_handles_drop(handles);
     tap_check(&tap, kh_clock_ms() - began_ms < 1000, "closing without waiting does not wait");
     tap_check(&tap, are_back(before), "the closer ends what was dropped before it was through");
@@ -203,7 +212,9 @@ static void test_closing_a_job(struct resources before)
 
     kh_helper_start(kh_handles_helper(handles), work, &job);
     await_job(&job);
-    tap_check(&tap, kh_handles_close(handles, NULL, free_job, 5000) && atomic_load(&job.freed) == 1,
+    tap_check(&tap,
+              kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000) &&
+                  atomic_load(&job.freed) == 1,
               "closing ends the helper's job, and frees it once");
     kh_handles_drop(handles);
     tap_check(&tap, are_back(before), "nothing of the helper is left");
@@ -217,7 +228,7 @@ static void test_closing_a_job_that_is_through(struct resources before)
     kh_helper_start(kh_handles_helper(handles), work, &job);
     while (kh_wakeup_wait(kh_handles_wakeup(handles), 10000) == 1 && atomic_load(&job.done) == 0)
         kh_wakeup_drain(kh_handles_wakeup(handles));
-    kh_handles_close(handles, NULL, free_job, 5000);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
     kh_handles_drop(handles);
     tap_check(&tap, atomic_load(&job.freed) == 1 && are_back(before),
               "a job that nobody took back is freed, too");
@@ -233,12 +244,33 @@ static void test_not_waiting_for_a_job(struct resources before)
     kh_helper_start(kh_handles_helper(handles), work, &job);
     await_job(&job);
     began_ms = kh_clock_ms();
-    ended = kh_handles_close(handles, NULL, free_job, 20);
+    ended = kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 20);
     tap_check(&tap, !ended && kh_clock_ms() - began_ms < 600,
               "closing waits no longer than told for a call that blocks");
     kh_handles_drop(handles);
     tap_check(&tap, are_back(before) && atomic_load(&job.freed) == 1,
               "and the closer frees all when the call is over");
+}
+
+static void test_telling_the_end(struct resources before)
+{
+    struct job job = {.slices = 1, .slice_ms = 700};
+    kh_handles *handles = open_handles();
+    const kh_wakeup *wakeup = kh_handles_wakeup(handles);
+    int turns = 0;
+    bool told = true;
+
+    kh_helper_start(kh_handles_helper(handles), work, &job);
+    await_job(&job);
+    kh_handles_close(handles, NULL, free_job, 0);
+    for (; told && turns < 20 && !kh_handles_have_ended(handles); turns++)
+        told = kh_wakeup_wait(wakeup, 10000) == 1;
+    tap_check(&tap, told && turns > 0 && turns < 20 && atomic_load(&job.freed) == 1,
+              "the wake-up fd is silent until the end that was not waited for is over");
+    tap_check(&tap, kh_handles_have_ended(handles) && kh_wakeup_wait(wakeup, 0) == 1,
+              "and stays readable from then on");
+    kh_handles_drop(handles);
+    tap_check(&tap, are_back(before), "nothing is left of what has told its end");
 }
 
 static void test_late_callbacks(struct resources before)
@@ -248,7 +280,7 @@ static void test_late_callbacks(struct resources before)
 
     pause_ms(20);
     calls_before = atomic_load(&calls);
-    kh_handles_close(handles, NULL, free_job, 5000);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
     kh_handles_drop(handles);
     tap_check(&tap, are_back(before) && atomic_load(&calls) == calls_before,
               "the listener hears nothing once they are being closed");
@@ -266,14 +298,14 @@ static void test_many(struct resources before)
         opened += all[i] != NULL;
     }
     for (int i = 0; i < MANY; i++) {
-        kh_handles_close(all[i], NULL, free_job, i % 3 == 0 ? 2 : 0);
+        kh_handles_close(all[i], &(kh_ending){.free_job = free_job}, i % 3 == 0 ? 2 : 0);
         kh_handles_drop(all[i]);
     }
     tap_check(&tap, opened == MANY && are_back(before), "of many at once nothing is left");
     for (int i = 0; i < MANY; i++) {
         kh_handles *handles = open_handles();
 
-        kh_handles_close(handles, NULL, free_job, i % 2 == 0 ? 5000 : 0);
+        kh_handles_close(handles, &(kh_ending){.free_job = free_job}, i % 2 == 0 ? 5000 : 0);
         kh_handles_drop(handles);
     }
     tap_check(&tap, are_back(before), "of many in a row nothing is left");
@@ -303,12 +335,56 @@ static void test_waking(struct resources before)
         pthread_create(&threads[i], NULL, wake, &waker);
     for (int i = 0; i < 20; i++)
         kh_wakeup_drain(kh_handles_wakeup(handles));
-    kh_handles_close(handles, NULL, free_job, 5000);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
     atomic_store(&waker.over, true);
     for (int i = 0; i < WAKERS; i++)
         pthread_join(threads[i], NULL);
     kh_handles_drop(handles);
     tap_check(&tap, are_back(before), "other threads may wake the owner while it closes");
+}
+
+static kh_handles *open_member(void)
+{
+    kh_error error;
+    kh_config *config = make_config();
+
+    set(config, "consumer_group", "g");
+    return open_config(config, &error);
+}
+
+static void test_leaving(struct resources before)
+{
+    kh_endings *endings = kh_endings_new();
+    kh_ending ending = {.free_job = free_job, .endings = endings};
+    int calls_before = atomic_load(&calls);
+    bool opened = true;
+
+    tap_check(&tap, kh_endings_wait(endings, 5000), "where nobody leaves nobody is waited for");
+    for (int i = 0; i < 10; i++) {
+        kh_handles *handles = open_member();
+
+        opened = opened && handles != NULL && kh_handles_answers(handles) != NULL;
+        kh_handles_close(handles, &ending, 0);
+        kh_handles_drop(handles);
+    }
+    tap_check(&tap, opened && kh_endings_wait(endings, 5000),
+              "members that were dropped at once are waited for until they have left");
+    kh_endings_drop(endings);
+    tap_check(&tap, are_back(before), "nothing of them is left");
+    tap_check(&tap, atomic_load(&calls) == calls_before,
+              "what they are asked to give back they answer themselves");
+}
+
+static void test_dropping_the_count(struct resources before)
+{
+    kh_endings *endings = kh_endings_new();
+    kh_ending ending = {.free_job = free_job, .endings = endings};
+    kh_handles *handles = open_member();
+
+    kh_handles_close(handles, &ending, 0);
+    kh_handles_drop(handles);
+    kh_endings_drop(endings);
+    tap_check(&tap, are_back(before), "the count may be given up before the last one has left");
 }
 
 static void test_failing_to_open(struct resources before)
@@ -343,9 +419,12 @@ int main(void)
     test_closing_a_job(before);
     test_closing_a_job_that_is_through(before);
     test_not_waiting_for_a_job(before);
+    test_telling_the_end(before);
     test_late_callbacks(before);
     test_many(before);
     test_waking(before);
+    test_leaving(before);
+    test_dropping_the_count(before);
     test_failing_to_open(before);
     return tap_end(&tap);
 }

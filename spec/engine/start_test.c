@@ -94,10 +94,39 @@ static void test_partitions(void)
               "and for no other");
 }
 
+static int64_t resume(bool from_beginning, bool begun, int64_t was_at, int64_t committed)
+{
+    kh_settings settings = {.group = "g", .from_beginning = from_beginning};
+    kh_place place = {.begun = begun, .next = was_at};
+
+    return kh_start_resume(&settings, &place, committed, low);
+}
+
+static void test_members(void)
+{
+    kh_settings settings = {.group = "g"};
+    kh_place place = {.begun = false};
+
+    tap_check(&tap, resume(false, false, 0, 15) == 15, "a member goes on at the group's commit");
+    tap_check(&tap, resume(false, false, 0, -1) == low,
+              "without a commit it begins at the log's start");
+    tap_check(&tap, resume(false, true, 13, 15) == 15,
+              "a partition that comes back goes on where others have committed");
+    tap_check(&tap, resume(false, true, 17, 15) == 17,
+              "or where this member was, whose last commit was lost");
+    tap_check(&tap, resume(true, false, 0, 15) == low,
+              "from the beginning means so for the first time, whatever was committed");
+    tap_check(&tap, resume(true, true, 13, 15) == 13,
+              "and where this member was when the partition comes back");
+    tap_check(&tap, kh_start_resume(&settings, &place, -1, -1) == -1,
+              "where nothing is known there is no answer");
+}
+
 int main(void)
 {
     test_kinds();
     test_offsets();
+    test_members();
     test_partitions();
     return tap_end(&tap);
 }

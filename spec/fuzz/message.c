@@ -134,7 +134,7 @@ static int check(lua_State *L)
 {
     const rd_kafka_message_t *message = lua_touserdata(L, 1);
 
-    luaL_getmetatable(L, KH_MESSAGE_CLASS);
+    kh_push_message_class(L, message);
     lua_getfield(L, LUA_REGISTRYINDEX, "script");
     kh_push_message(L, message, 2);
     lua_newtable(L);

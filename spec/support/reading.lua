@@ -12,7 +12,8 @@ reading.sleep = system.sleep
 
 local opened = {}
 
-local function keep(value, ...)
+-- Closes it after the test.
+function reading.keep(value, ...)
   if value then opened[#opened + 1] = value end
   return value, ...
 end
@@ -27,7 +28,7 @@ end
 
 -- topics: { name = number of partitions }
 function reading.broker(topics, brokers)
-  return (assert(keep(broker.new { topics = topics, brokers = brokers })))
+  return (assert(reading.keep(broker.new { topics = topics, brokers = brokers })))
 end
 
 -- Waits for nobody: the broker answers a fetch that finds nothing only after this time.
@@ -41,7 +42,7 @@ function reading.config(of, topics, more)
 end
 
 function reading.consumer(of, topics, more)
-  return (assert(keep(history.new(reading.config(of, topics, more)))))
+  return (assert(reading.keep(history.new(reading.config(of, topics, more)))))
 end
 
 -- A broker whose topic "t" has one partition with these values, and a consumer of it.

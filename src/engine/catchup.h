@@ -40,6 +40,8 @@ typedef enum kh_event_type {
     KH_EVENT_ASSIGN,   /* `partition` is read from `offset` on */
     KH_EVENT_REVOKE,   /* `partition` is no longer ours */
     KH_EVENT_SETTLED,  /* the assignment is whole (settled) or in motion (not settled) */
+    /* Of messages that arrived in a row, all below T - 1 or none, the last one stands for all; of
+     * messages that were handled in a row too. */
     KH_EVENT_MESSAGE,  /* the message at `offset` arrived, to be handled next in its partition */
     KH_EVENT_HANDLED,  /* the message at `offset` was handled, or skipped by policy */
     KH_EVENT_EOF,      /* the reader stands at the end that its broker showed it: `offset` */

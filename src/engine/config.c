@@ -544,8 +544,8 @@ static const struct option defaults[] = {
     {"fetch.wait.max.ms", "100"},
     {"fetch.message.max.bytes", "524288"},
     {"fetch.max.bytes", "8388608"},
-    {"queued.min.messages", "20000"},
-    {"queued.max.messages.kbytes", "32768"},
+    {"queued.min.messages", "10000"},
+    {"queued.max.messages.kbytes", "8192"},
     /* Half of it, 50 ms by default, is also the pause between the first two looks for a broker to
      * connect to; newer librdkafkas mostly find none at the first, as the threads only begin. */
     {"reconnect.backoff.ms", "22"},
@@ -578,6 +578,7 @@ static bool belongs(kh_handle_purpose purpose, const char *property)
 {
     return purpose == KH_HANDLE_CONSUMER ||
            (strncmp(property, "group.", 6) != 0 && strcmp(property, "session.timeout.ms") != 0 &&
+            strcmp(property, "max.poll.interval.ms") != 0 &&
             strcmp(property, "isolation.level") != 0 &&
             strcmp(property, "enable.metrics.push") != 0 &&
             strcmp(property, "statistics.interval.ms") != 0);
@@ -747,6 +748,20 @@ static bool read_settings(kh_config *config, const rd_kafka_conf_t *conf, kh_err
     return true;
 }
 
+/* Before librdkafka itself says less: older ones do not know the property. */
+static bool check_protocol(const kh_config *config, kh_error *error)
+{
+    const struct option *option = find_option(config, "group.protocol");
+
+    if (option == NULL || strcasecmp(option->value, "consumer") != 0 ||
+        kh_library_has_consumer_protocol())
+        return true;
+    return refuse(error,
+                  "options[\"group.protocol\"]: \"consumer\" takes librdkafka 2.12 or newer, and "
+                  "this is %s; leave the option out",
+                  rd_kafka_version_str());
+}
+
 /* What of a group's ways the librdkafka that is loaded is not safe with. */
 static bool check_group(const kh_config *config, const rd_kafka_conf_t *conf, kh_error *error)
 {
@@ -763,12 +778,6 @@ static bool check_group(const kh_config *config, const rd_kafka_conf_t *conf, kh
                       "options[\"partition.assignment.strategy\"]: librdkafka %s may crash or turn "
                       "in circles with cooperative-sticky; it takes 2.6.1 or newer, or \"range\" "
                       "or \"roundrobin\"",
-                      rd_kafka_version_str());
-    if (strcasecmp(read_property(conf, "group.protocol", text, sizeof text), "consumer") == 0 &&
-        !kh_library_has_consumer_protocol())
-        return refuse(error,
-                      "options[\"group.protocol\"]: librdkafka %s has the consumer protocol as a "
-                      "preview only; it takes 2.12 or newer, or \"classic\"",
                       rd_kafka_version_str());
     return true;
 }
@@ -795,7 +804,7 @@ bool kh_config_finish(kh_config *config, kh_error *error)
                              "{ \"localhost:9092\" }");
     if (config->topic_count == 0)
         return refuse(error, "topics: missing; the topics to read, as in { \"orders\" }");
-    if (!resolve_start(config, error))
+    if (!resolve_start(config, error) || !check_protocol(config, error))
         return false;
     conf = kh_config_make_conf(config, KH_HANDLE_CONSUMER, error);
     if (conf == NULL)

@@ -17,15 +17,19 @@
  * that kh_group notes, at the offsets that the group has committed, until they are revoked.
  */
 #include "consumer.h"
+#include "access.h"
 #include "catchup.h"
 #include "clock.h"
 #include "fetching.h"
 #include "group.h"
 #include "handles.h"
+#include "job.h"
 #include "library.h"
+#include "meter.h"
 #include "places.h"
 #include "snapshot.h"
 #include "start.h"
+#include "tell.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -35,7 +39,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RATE_WINDOW_MS 500
 #define RETRY_HELPER_MS 100
 /* After a hint that a topic may be gone, and never more often than that. */
 #define REFRESH_SOON_MS 1000
@@ -44,15 +47,6 @@
 #define LOW_IS_FRESH_MS 10000
 
 enum phase { PHASE_NEW, PHASE_STARTING, PHASE_READING };
-
-enum job_kind { JOB_START, JOB_ASK, JOB_ASSIGN };
-
-struct job {
-    enum job_kind kind;
-    kh_asker asker;
-    kh_snapshot snapshot;
-    rd_kafka_topic_partition_list_t *assigned; /* JOB_ASSIGN: with what the group has committed */
-};
 
 struct kh_consumer {
     kh_handles *handles; /* NULL after close; the parts below are its own */
@@ -85,33 +79,15 @@ struct kh_consumer {
     int *batch_places;
     int batch_at, batch_count;
 
-    int64_t began_ms;        /* -1: reading has not begun */
-    int64_t caught_up_ms;    /* -1: not yet */
+    kh_meter meter;
     int64_t waiting_ms;      /* since when there is nothing to do; -1: there is */
     int64_t waited_ms;       /* in all */
     int64_t refresh_at_ms;   /* when to ask for the topics' metadata */
     int64_t retry_helper_ms; /* no thread or no memory for a job: when to try again */
     int64_t snapshot_ms;     /* when the snapshot came */
-
-    kh_progress totals; /* its counters */
-    int64_t rate_at_ms;
-    int64_t rate_messages;
-    int64_t rate_offsets;
 };
 
 /* --- small things ----------------------------------------------------------------------------- */
-
-static kh_report report_at(const kh_consumer *c, int index, const char *name)
-{
-    kh_report report = kh_report_nowhere;
-
-    report.name = name;
-    if (index >= 0) {
-        report.topic = kh_places_topic(&c->places, index);
-        report.partition = c->places.all[index].partition;
-    }
-    return report;
-}
 
 static bool is_member(const kh_consumer *c)
 {
@@ -155,40 +131,6 @@ static void refresh_soon(kh_consumer *c, int64_t now_ms)
 
 /* --- callbacks of librdkafka, from inside a pull ---------------------------------------------- */
 
-static bool is_access_error(rd_kafka_resp_err_t code)
-{
-    return code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
-           code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED ||
-           code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
-}
-
-/* TLS 1.3 refuses a client's certificate after the handshake: librdkafka sees a lost connection. */
-static bool is_certificate_refused(rd_kafka_resp_err_t code, const char *reason)
-{
-    const char *alert = strstr(reason, " alert ");
-
-    return (code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__SSL) &&
-           alert != NULL &&
-           (strstr(alert, "certificate") != NULL || strstr(alert, "unknown ca") != NULL);
-}
-
-/* What to do about it, after librdkafka's words. */
-static const char *advise(rd_kafka_resp_err_t code, const char *reason)
-{
-    if (is_certificate_refused(code, reason))
-        return "; the broker refuses the client's certificate: check the properties "
-               "ssl.certificate.* and ssl.key.*";
-    if (code == RD_KAFKA_RESP_ERR__SSL)
-        return "; check ssl.ca.location or ssl.ca.pem, that the broker's certificate has not "
-               "expired and names its address, and that this port speaks TLS";
-    if (code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
-        return "; the client's user may not use this cluster";
-    if (strstr(reason, "mechanism SCRAM") != NULL && !kh_library_scram_is_exact())
-        return "; check sasl.mechanism, sasl.username and sasl.password. This librdkafka is older "
-               "than 2.6.1: it cannot log in with SCRAM at Kafka 4 or newer at all";
-    return "; check sasl.mechanism, sasl.username and sasl.password";
-}
-
 /* The start is over, failed: the next step takes a new one. */
 static void fail_start(kh_consumer *c)
 {
@@ -226,15 +168,14 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
     if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         snprintf(c->last_words, sizeof c->last_words, "%s", reason);
     /* Also before a start that waits for the helper to end an earlier one. */
-    if (c->phase != PHASE_READING &&
-        (is_access_error(code) || is_certificate_refused(code, reason))) {
-        if (code == RD_KAFKA_RESP_ERR__TRANSPORT)
-            code = RD_KAFKA_RESP_ERR__SSL;
+    if (c->phase != PHASE_READING && kh_access_is_refused(&code, reason)) {
         kh_error_set_kafka(&c->error, code, "no access to the brokers at %.200s: %s%s",
-                           c->settings->addresses, reason, advise(code, reason));
+                           c->settings->addresses, reason, kh_access_advise(code, reason));
         fail_start(c);
         return;
     }
+    if (code == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED)
+        kh_group_note_expelled(&c->group);
     if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
         code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         refresh_soon(c, kh_clock_ms());
@@ -283,64 +224,49 @@ static void read_from(kh_consumer *c, int index, int64_t offset)
 
 /* --- carrying out decisions ------------------------------------------------------------------- */
 
-static void tell_caught_up(kh_consumer *c)
+static kh_teller teller(kh_consumer *c)
 {
-    kh_report report = report_at(c, -1, "caught_up");
+    return (kh_teller){.reports = &c->reports, .places = &c->places, .catchup = c->catchup};
+}
 
-    c->caught_up_ms = kh_clock_ms();
+static void on_caught_up(kh_consumer *c)
+{
+    kh_teller to = teller(c);
+
+    c->meter.caught_up_ms = kh_clock_ms();
     kh_latch_catch_up(c->latch);
-    kh_reports_add(&c->reports, &report,
-                   "caught up: %lld messages in %.3f s, %lld skipped, %lld gaps, %lld truncated",
-                   (long long)c->totals.messages, (double)(c->caught_up_ms - c->began_ms) / 1000,
-                   (long long)c->totals.skipped, (long long)c->totals.gaps,
-                   (long long)c->totals.truncated);
+    kh_tell_caught_up(&to, &c->meter);
 }
 
-static void tell_gap(kh_consumer *c, const kh_action *action)
+static void on_partition_caught_up(kh_consumer *c, int index)
 {
-    kh_report report = report_at(c, action->partition, "gap");
+    kh_teller to = teller(c);
+    kh_place *place = &c->places.all[index];
+    int64_t target = kh_catchup_get(c->catchup, index).target;
 
-    report.offset = action->offset;
-    report.to = action->to;
-    c->totals.gaps++;
-    kh_reports_add(&c->reports, &report,
-                   "%s[%d]: offsets %lld to %lld were deleted before they could be read; reading "
-                   "goes on at %lld",
-                   report.topic, (int)report.partition, (long long)action->offset,
-                   (long long)action->to - 1, (long long)action->to);
+    /* Whatever lies between the last message and T is none: reading would go on at T, even where
+     * that was told by the position, before any end-of-partition. */
+    if (!place->gone && place->eof < target)
+        place->eof = target;
+    kh_tell_partition_caught_up(&to, index);
 }
 
-static void describe_truncation(const kh_consumer *c, const kh_action *action, char *text,
-                                size_t size)
+static void on_gap(kh_consumer *c, const kh_action *action)
 {
-    int partition = (int)c->places.all[action->partition].partition;
+    kh_teller to = teller(c);
 
-    if (action->gone)
-        snprintf(
-            text, size, "%s[%d]: the topic was deleted while it was being read (at offset %lld)",
-            kh_places_topic(&c->places, action->partition), partition, (long long)action->offset);
-    else
-        snprintf(
-            text, size,
-            "%s[%d]: this is not the log that was being read: it ends at %lld now, ended at "
-            "%lld when reading began, and was read up to %lld. Records were lost, or the topic "
-            "was deleted and made anew",
-            kh_places_topic(&c->places, action->partition), partition, (long long)action->end,
-            (long long)action->target, (long long)action->offset);
+    c->meter.gaps++;
+    kh_tell_gap(&to, action);
 }
 
-static void tell_truncation(kh_consumer *c, const kh_action *action)
+static void on_truncation(kh_consumer *c, const kh_action *action)
 {
-    kh_report report = report_at(c, action->partition, "truncated");
+    kh_teller to = teller(c);
     char text[512];
 
-    report.offset = action->offset;
-    report.target = action->target;
-    report.end = action->end;
-    c->totals.truncated++;
+    c->meter.truncated++;
     c->places.all[action->partition].gone = action->gone;
-    describe_truncation(c, action, text, sizeof text);
-    kh_reports_add(&c->reports, &report, "%s", text);
+    kh_tell_truncation(&to, action, text, sizeof text);
     if (c->settings->continue_after_truncation)
         return;
     kh_error_set(&c->error, "TRUNCATED",
@@ -350,48 +276,17 @@ static void tell_truncation(kh_consumer *c, const kh_action *action)
     tell_failure(c);
 }
 
-static void tell_stall(kh_consumer *c, const kh_action *action)
-{
-    static const char *const causes[] = {
-        [KH_STALL_UNKNOWN] = "unknown",     [KH_STALL_OPEN_TRANSACTION] = "open transaction",
-        [KH_STALL_TRUNCATED] = "truncated", [KH_STALL_TOPIC_DELETED] = "topic deleted",
-        [KH_STALL_NO_LEADER] = "no leader", [KH_STALL_LAGGING_FOLLOWER] = "lagging follower",
-    };
-    kh_report report = report_at(c, action->partition, "stalled");
-
-    report.offset = action->offset;
-    report.target = action->target;
-    report.end = action->end;
-    report.cause = causes[action->cause];
-    kh_reports_add(&c->reports, &report, "%s[%d]: no progress at offset %lld of %lld: %s",
-                   report.topic, (int)report.partition, (long long)action->offset,
-                   (long long)action->target, report.cause);
-}
-
-static void tell_partition_caught_up(kh_consumer *c, int index)
-{
-    kh_place *place = &c->places.all[index];
-    kh_report report = report_at(c, index, "partition_caught_up");
-
-    report.target = kh_catchup_get(c->catchup, index).target;
-    /* Whatever lies between the last message and T is none: reading would go on at T, even where
-     * that was told by the position, before any end-of-partition. */
-    if (!place->gone && place->eof < report.target)
-        place->eof = report.target;
-    kh_reports_add(&c->reports, &report, "%s[%d]: caught up with offset %lld", report.topic,
-                   (int)report.partition, (long long)report.target);
-}
-
 static void act(void *opaque, const kh_action *action)
 {
     kh_consumer *c = opaque;
+    kh_teller to = teller(c);
 
     switch (action->type) {
     case KH_ACTION_PARTITION_CAUGHT_UP:
-        tell_partition_caught_up(c, action->partition);
+        on_partition_caught_up(c, action->partition);
         break;
     case KH_ACTION_CAUGHT_UP:
-        tell_caught_up(c);
+        on_caught_up(c);
         break;
     case KH_ACTION_ASK_END:
         want_answer(c, action->partition);
@@ -400,13 +295,13 @@ static void act(void *opaque, const kh_action *action)
         read_from(c, action->partition, action->offset);
         break;
     case KH_ACTION_GAP:
-        tell_gap(c, action);
+        on_gap(c, action);
         break;
     case KH_ACTION_TRUNCATED:
-        tell_truncation(c, action);
+        on_truncation(c, action);
         break;
     case KH_ACTION_STALLED:
-        tell_stall(c, action);
+        kh_tell_stall(&to, action);
         break;
     }
 }
@@ -423,107 +318,32 @@ static void feed_offset(kh_consumer *c, kh_event_type type, int index, int64_t o
 
 /* --- the helper's jobs ------------------------------------------------------------------------ */
 
-static void free_job(void *opaque)
+static kh_asker asker(const kh_consumer *c)
 {
-    struct job *job = opaque;
-
-    kh_snapshot_clear(&job->snapshot);
-    if (job->assigned != NULL)
-        rd_kafka_topic_partition_list_destroy(job->assigned);
-    free(job);
-}
-
-/* Where the group has committed nothing, and how old the snapshot is, the beginning is asked for.
- */
-static void ask_where_to_begin(struct job *job, kh_helper *helper)
-{
-    bool missing = false;
-
-    job->snapshot.failed =
-        !kh_group_ask_committed(job->asker.rk, job->assigned, helper, &job->snapshot.error);
-    for (int i = 0; i < job->assigned->cnt; i++)
-        missing = missing || job->assigned->elems[i].offset < 0;
-    if (!job->snapshot.failed && job->snapshot.partition_count > 0 &&
-        (missing || kh_config_settings(job->asker.config)->from_beginning))
-        kh_snapshot_ask(&job->snapshot, &job->asker, helper);
-}
-
-static void do_job(kh_helper *helper, void *opaque)
-{
-    struct job *job = opaque;
-
-    if (job->kind == JOB_START)
-        kh_snapshot_take(&job->snapshot, &job->asker, helper);
-    else if (job->kind == JOB_ASK)
-        kh_snapshot_ask(&job->snapshot, &job->asker, helper);
-    else
-        ask_where_to_begin(job, helper);
-}
-
-static struct job *make_job(kh_consumer *c, enum job_kind kind)
-{
-    struct job *job = calloc(1, sizeof *job);
-
-    if (job == NULL)
-        return NULL;
-    job->kind = kind;
-    job->asker = (kh_asker){.config = kh_handles_config(c->handles), .rk = c->rk};
-    if (kh_snapshot_init(&job->snapshot, job->asker.config))
-        return job;
-    free(job);
-    return NULL;
+    return (kh_asker){.config = kh_handles_config(c->handles), .rk = c->rk};
 }
 
 /* A helper that is still busy, or a thread that cannot be had: the next step tries again. */
-static bool start_job(kh_consumer *c, struct job *job)
+static bool start_job(kh_consumer *c, kh_job *job)
 {
-    if (job != NULL && kh_helper_start(c->helper, do_job, job))
+    if (job != NULL && kh_helper_start(c->helper, kh_job_do, job))
         return true;
     if (job != NULL)
-        free_job(job);
+        kh_job_free(job);
     c->retry_helper_ms = kh_clock_ms() + RETRY_HELPER_MS;
     return false;
 }
 
-static struct job *make_start(kh_consumer *c)
-{
-    struct job *job = make_job(c, JOB_START);
-
-    if (job == NULL)
-        return NULL;
-    job->snapshot.wants_stable = c->settings->target_is_stable && !c->settings->reads_uncommitted;
-    job->snapshot.wants_time = c->settings->start_kind == KH_START_TIMESTAMP;
-    job->snapshot.timestamp_ms = c->settings->start_number;
-    return job;
-}
-
 static void start_reading(kh_consumer *c)
 {
-    if (kh_helper_is_busy(c->helper) || !start_job(c, make_start(c)))
+    kh_asker to = asker(c);
+
+    if (kh_helper_is_busy(c->helper) || !start_job(c, kh_job_start(&to)))
         return;
     c->phase = PHASE_STARTING;
     c->last_words[0] = '\0';
-    if (c->began_ms < 0)
-        c->began_ms = kh_clock_ms();
-}
-
-static struct job *make_question(kh_consumer *c)
-{
-    struct job *job = make_job(c, JOB_ASK);
-
-    if (job == NULL)
-        return NULL;
-    job->snapshot.wants_stable = !c->settings->reads_uncommitted;
-    job->snapshot.waits_for_ids = true;
-    for (int i = 0; i < job->snapshot.topic_count; i++)
-        job->snapshot.topics[i].known_count = c->places.topics[i].place_count;
-    for (int i = 0; i < c->places.count; i++)
-        if (c->places.all[i].ask &&
-            !kh_snapshot_add(&job->snapshot, c->places.all[i].topic, c->places.all[i].partition)) {
-            free_job(job);
-            return NULL;
-        }
-    return job;
+    if (c->meter.began_ms < 0)
+        c->meter.began_ms = kh_clock_ms();
 }
 
 static int64_t next_refresh(const kh_consumer *c, int64_t now_ms)
@@ -535,10 +355,12 @@ static int64_t next_refresh(const kh_consumer *c, int64_t now_ms)
 
 static void ask_if_due(kh_consumer *c, int64_t now_ms)
 {
+    kh_asker to = asker(c);
+
     if (c->phase != PHASE_READING || kh_helper_is_busy(c->helper) ||
         (c->ask_count == 0 && now_ms < c->refresh_at_ms))
         return;
-    if (!start_job(c, make_question(c))) {
+    if (!start_job(c, kh_job_question(&to, &c->places))) {
         c->refresh_at_ms = c->retry_helper_ms;
         return;
     }
@@ -582,22 +404,6 @@ static bool begin_all(kh_consumer *c)
         kh_error_set_kafka(&c->error, failed, "cannot read the partitions: %s",
                            rd_kafka_err2str(failed));
     return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
-/* Told before the partitions are assigned, as some of them may be done in the act. */
-static void tell_snapshot(kh_consumer *c)
-{
-    kh_report report = report_at(c, -1, "snapshot");
-    int64_t offsets = 0;
-
-    for (int i = 0; i < c->places.count; i++) {
-        int64_t target = kh_catchup_get(c->catchup, i).target;
-
-        if (target > c->places.all[i].next)
-            offsets += target - c->places.all[i].next;
-    }
-    kh_reports_add(&c->reports, &report, "history: %lld offsets in %d partitions of %zu topics",
-                   (long long)offsets, c->places.count, c->settings->topic_count);
 }
 
 static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
@@ -644,6 +450,7 @@ static bool begin_reading(kh_consumer *c)
 
 static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
 {
+    kh_teller to = teller(c);
     bool placed;
 
     if (snapshot->failed) {
@@ -667,7 +474,7 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
     /* The topics' ids are not waited for at the start: those that are missing are asked for now. */
     c->refresh_at_ms =
         kh_library_has_topic_ids() ? c->snapshot_ms : next_refresh(c, c->snapshot_ms);
-    tell_snapshot(c);
+    kh_tell_snapshot(&to, c->settings->topic_count);
     if (is_member(c))
         return;
     for (int i = 0; i < c->places.count; i++)
@@ -679,7 +486,7 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
  * group it is read by the member that gets it. */
 static void add_partition(kh_consumer *c, const kh_snapshot_partition *found)
 {
-    kh_report report;
+    kh_teller to = teller(c);
     int index;
 
     if (!add_places(c, found->topic, found->partition + 1))
@@ -690,10 +497,7 @@ static void add_partition(kh_consumer *c, const kh_snapshot_partition *found)
     c->places.all[index].next = found->low;
     begin_place(c, index);
     kh_fetching_begin(&c->fetching, index);
-    report = report_at(c, index, "partition_added");
-    report.offset = found->low;
-    kh_reports_add(&c->reports, &report, "%s[%d]: added; reading it from offset %lld", report.topic,
-                   (int)report.partition, (long long)found->low);
+    kh_tell_partition_added(&to, index, found->low);
 }
 
 /* In their order: one that has no leader yet is asked about again, with those behind it. */
@@ -857,61 +661,12 @@ static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
     kh_group_note(&c->group, code, partitions, kh_clock_ms());
 }
 
-/* Does the beginning of the partition's log have to be asked for, unless there is a commit? */
-static bool wants_low(const kh_consumer *c, int index)
+static int64_t start_of(const kh_consumer *c, int index, int64_t committed,
+                        const kh_snapshot *asked)
 {
-    const kh_place *place = &c->places.all[index];
-
-    return !place->begun && (!kh_catchup_get(c->catchup, index).has_target ||
-                             kh_clock_ms() - c->snapshot_ms > LOW_IS_FRESH_MS);
-}
-
-static struct job *make_assignment(kh_consumer *c)
-{
-    struct job *job = make_job(c, JOB_ASSIGN);
-
-    if (job == NULL)
-        return NULL;
-    job->assigned = rd_kafka_topic_partition_list_copy(c->group.owed_partitions);
-    for (int i = 0; i < job->snapshot.topic_count; i++)
-        job->snapshot.topics[i].known_count = c->places.topics[i].place_count;
-    for (int i = 0; i < job->assigned->cnt; i++) {
-        const rd_kafka_topic_partition_t *assigned = &job->assigned->elems[i];
-        int index = kh_places_named(&c->places, assigned->topic, assigned->partition);
-
-        if (index >= 0 && wants_low(c, index) &&
-            !kh_snapshot_add(&job->snapshot, c->places.all[index].topic, assigned->partition)) {
-            free_job(job);
-            return NULL;
-        }
-    }
-    return job;
-}
-
-/* The beginning: as just asked, or as the snapshot had it. -1: unknown. */
-static int64_t low_of(const kh_consumer *c, int index, const kh_snapshot *asked)
-{
-    const kh_place *place = &c->places.all[index];
-    kh_catchup_partition p = kh_catchup_get(c->catchup, index);
-
-    for (int i = 0; i < asked->partition_count; i++)
-        if (asked->partitions[i].topic == place->topic &&
-            asked->partitions[i].partition == place->partition && asked->partitions[i].error == 0)
-            return asked->partitions[i].low;
-    return p.has_target ? p.low : -1;
-}
-
-/* Where this member was it goes on; else where the group's commit says, never before it: both are
- * offsets below which all has been handled. */
-static int64_t choose_start(const kh_consumer *c, int index, int64_t committed,
-                            const kh_snapshot *asked)
-{
-    const kh_place *place = &c->places.all[index];
-    int64_t start = place->begun ? place->next : -1;
-
-    if (!c->settings->from_beginning && committed > start)
-        start = committed;
-    return start >= 0 ? start : low_of(c, index, asked);
+    return kh_start_resume(
+        c->settings, &c->places.all[index], committed,
+        kh_job_low(asked, &c->places.all[index], kh_catchup_get(c->catchup, index)));
 }
 
 static void fail_assignment(kh_consumer *c, const kh_error *error)
@@ -921,22 +676,22 @@ static void fail_assignment(kh_consumer *c, const kh_error *error)
     tell_failure(c);
 }
 
-static void on_assigned(kh_consumer *c, struct job *job)
+static void on_assigned(kh_consumer *c, kh_job *job)
 {
     rd_kafka_topic_partition_list_t *owed = c->group.owed_partitions;
     const kh_snapshot *asked = &job->snapshot;
 
     if (c->group.owed != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
         return;
-    if (asked->failed) {
-        fail_assignment(c, &asked->error);
+    if (job->refused) {
+        fail_assignment(c, &job->error);
         return;
     }
     for (int i = 0; i < owed->cnt; i++) {
         int index = kh_places_named(&c->places, owed->elems[i].topic, owed->elems[i].partition);
 
         /* There is no leader to tell where it begins, perhaps: all is asked again. */
-        if (index >= 0 && choose_start(c, index, job->assigned->elems[i].offset, asked) < 0) {
+        if (index >= 0 && start_of(c, index, job->assigned->elems[i].offset, asked) < 0) {
             c->retry_helper_ms = kh_clock_ms() + RETRY_HELPER_MS;
             kh_reports_add_error(&c->reports, RD_KAFKA_RESP_ERR__NO_OFFSET,
                                  "the partition waits for an answer about where it begins",
@@ -951,7 +706,7 @@ static void on_assigned(kh_consumer *c, struct job *job)
 
         if (index < 0)
             continue;
-        place->next = choose_start(c, index, job->assigned->elems[i].offset, asked);
+        place->next = start_of(c, index, job->assigned->elems[i].offset, asked);
         place->committed = job->assigned->elems[i].offset;
         place->eof = -1;
         owed->elems[i].offset = place->next;
@@ -967,29 +722,33 @@ static void on_assigned(kh_consumer *c, struct job *job)
 /* What the group waits for comes before questions about ends. */
 static void serve_group(kh_consumer *c, int64_t now_ms)
 {
+    kh_asker to = asker(c);
+
     if (kh_group_turn(&c->group, now_ms))
         feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
     if (kh_group_must_answer_revoke(&c->group, now_ms))
         kh_group_answer(&c->group, now_ms);
     if (c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && !kh_helper_is_busy(c->helper) &&
         now_ms >= c->retry_helper_ms)
-        (void)start_job(c, make_assignment(c));
+        (void)start_job(
+            c, kh_job_assignment(&to, &c->places, c->group.owed_partitions,
+                                 now_ms - c->snapshot_ms > LOW_IS_FRESH_MS ? NULL : c->catchup));
 }
 
 static void take_answer(kh_consumer *c)
 {
-    struct job *job = kh_helper_take(c->helper);
+    kh_job *job = kh_helper_take(c->helper);
 
     if (job == NULL)
         return;
     /* Answers to a start that has failed meanwhile have nobody left to ask. */
-    if (job->kind == JOB_START && c->phase == PHASE_STARTING)
+    if (job->kind == KH_JOB_START && c->phase == PHASE_STARTING)
         on_started(c, &job->snapshot);
-    else if (job->kind == JOB_ASK)
+    else if (job->kind == KH_JOB_ASK)
         on_asked(c, &job->snapshot);
-    else if (job->kind == JOB_ASSIGN)
+    else if (job->kind == KH_JOB_ASSIGNMENT)
         on_assigned(c, job);
-    free_job(job);
+    kh_job_free(job);
 }
 
 /* --- messages --------------------------------------------------------------------------------- */
@@ -1125,22 +884,69 @@ static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t 
     return true;
 }
 
+/* Messages of the partition below this offset are handed out with no further question: none of them
+ * is the last of its history or shows that there is no more of it, and none is beyond T where the
+ * step is to stop there. */
+static int64_t plain_below(const kh_consumer *c, const kh_step *how, int index)
+{
+    kh_catchup_partition p = kh_catchup_get(c->catchup, index);
+
+    if (how->stop_at_caught_up && (!p.has_target || kh_catchup_is_caught_up(c->catchup)))
+        return 0;
+    if (p.pending)
+        return p.target - 1;
+    return how->stop_at_caught_up ? p.target : INT64_MAX;
+}
+
+/* Hands out what comes next, as long as it is plain and of one partition, as most is. The last of
+ * these messages stands for all: no decision depends on those between. False: none is. */
+static bool take_run(kh_consumer *c, const kh_step *how)
+{
+    rd_kafka_message_t *message = kh_fetching_peek(&c->fetching);
+    const rd_kafka_topic_t *rkt = message->rkt;
+    int32_t partition = message->partition;
+    int index = kh_places_of(&c->places, message);
+    int before = c->batch_count;
+    int64_t next, below;
+
+    if (index < 0 || !c->places.all[index].assigned || c->places.all[index].parked)
+        return false;
+    next = c->places.all[index].next;
+    below = plain_below(c, how, index);
+    while (message != NULL && message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->rkt == rkt &&
+           message->partition == partition && message->offset >= next && message->offset < below) {
+        next = message->offset + 1;
+        c->batch[c->batch_count] = kh_fetching_take(&c->fetching);
+        c->batch_places[c->batch_count++] = index;
+        message = c->batch_count < how->max ? kh_fetching_peek(&c->fetching) : NULL;
+    }
+    if (c->batch_count == before)
+        return false;
+    c->places.all[index].next = next;
+    note_allowed(c, index);
+    feed_offset(c, KH_EVENT_MESSAGE, index, next - 1);
+    return true;
+}
+
 static void fill_batch(kh_consumer *c, const kh_step *how)
 {
     bool ends_batch = false;
 
     while (kh_fetching_has(&c->fetching) && c->batch_count < how->max && !ends_batch &&
            !c->has_error) {
-        /* Taken before it is sorted: parking drops what else was pulled of its partition. */
-        rd_kafka_message_t *message = kh_fetching_take(&c->fetching);
+        rd_kafka_message_t *message = kh_fetching_peek(&c->fetching);
+        bool is_event = message != NULL && message->err != RD_KAFKA_RESP_ERR_NO_ERROR;
 
-        if (message == NULL)
+        if (is_event && c->batch_count > 0)
+            return;
+        if (message != NULL && !is_event && take_run(c, how))
             continue;
-        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR && c->batch_count == 0) {
+        /* Taken before it is sorted: parking drops what else was pulled of its partition. */
+        message = kh_fetching_take(&c->fetching);
+        if (is_event) {
             on_message_error(c, message);
             rd_kafka_message_destroy(message);
-        } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR ||
-                   !sort_message(c, how, message, &ends_batch)) {
+        } else if (message != NULL && !sort_message(c, how, message, &ends_batch)) {
             kh_fetching_put_back(&c->fetching, message);
             return;
         }
@@ -1179,40 +985,6 @@ static void look_at_positions(kh_consumer *c)
 
 /* --- a step ----------------------------------------------------------------------------------- */
 
-static int64_t history_done(const kh_consumer *c, int64_t *total);
-
-/* The old rate halves with each window that has passed, however many steps there were: one pause
- * does not look like the end, and a long one does. */
-static double rate_lately(double old, int64_t count, int64_t span_ms)
-{
-    double now = (double)count * 1000 / (double)span_ms;
-    double weight = old > 0 ? 1 : 0;
-
-    for (int64_t left_ms = span_ms; left_ms >= RATE_WINDOW_MS && weight > 1e-6;
-         left_ms -= RATE_WINDOW_MS)
-        weight /= 2;
-    return now + (old - now) * weight;
-}
-
-static void note_rate(kh_consumer *c, int64_t now_ms)
-{
-    int64_t span_ms = now_ms - c->rate_at_ms;
-    int64_t total;
-    int64_t done;
-
-    if (c->began_ms < 0 || span_ms < RATE_WINDOW_MS)
-        return;
-    done = history_done(c, &total);
-    if (c->rate_at_ms > 0) {
-        c->totals.rate =
-            rate_lately(c->totals.rate, c->totals.messages - c->rate_messages, span_ms);
-        c->totals.offset_rate = rate_lately(c->totals.offset_rate, done - c->rate_offsets, span_ms);
-    }
-    c->rate_at_ms = now_ms;
-    c->rate_messages = c->totals.messages;
-    c->rate_offsets = done;
-}
-
 static void begin_turn(kh_consumer *c, int64_t now_ms)
 {
     if (c->waiting_ms >= 0)
@@ -1226,7 +998,7 @@ static void begin_turn(kh_consumer *c, int64_t now_ms)
         start_reading(c);
     if (c->phase == PHASE_READING)
         feed(c, &(kh_event){.type = KH_EVENT_TICK, .now_ms = now_ms, .waited_ms = c->waited_ms});
-    note_rate(c, now_ms);
+    kh_meter_note(&c->meter, c->catchup, c->places.count, now_ms);
 }
 
 static int end_turn(kh_consumer *c, int64_t now_ms, rd_kafka_message_t *const **messages)
@@ -1297,15 +1069,24 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *con
 
 void kh_consumer_handled(kh_consumer *c, int count, int skipped)
 {
-    assert(count <= c->batch_count - c->batch_at);
-    for (int i = 0; i < count; i++) {
-        const rd_kafka_message_t *message = c->batch[c->batch_at];
+    int end = c->batch_at + count;
 
-        c->totals.messages++;
-        c->totals.bytes += (int64_t)(message->len + message->key_len);
-        feed_offset(c, KH_EVENT_HANDLED, c->batch_places[c->batch_at++], message->offset);
+    assert(end <= c->batch_count);
+    c->meter.messages += count;
+    c->meter.skipped += skipped;
+    while (c->batch_at < end) {
+        int index = c->batch_places[c->batch_at];
+        int64_t offset = -1;
+
+        /* The last one of a partition's in a row stands for all. */
+        for (; c->batch_at < end && c->batch_places[c->batch_at] == index; c->batch_at++) {
+            const rd_kafka_message_t *message = c->batch[c->batch_at];
+
+            c->meter.bytes += (int64_t)(message->len + message->key_len);
+            offset = message->offset;
+        }
+        feed_offset(c, KH_EVENT_HANDLED, index, offset);
     }
-    c->totals.skipped += skipped;
 }
 
 const rd_kafka_message_t *kh_consumer_next(const kh_consumer *c, int ahead)
@@ -1440,44 +1221,22 @@ static kh_state state_of(const kh_consumer *c)
     return c->phase == PHASE_READING ? KH_READING : KH_STARTING;
 }
 
-/* How many offsets of the history have been passed, of how many. */
-static int64_t history_done(const kh_consumer *c, int64_t *total)
-{
-    int64_t done = 0;
-
-    *total = 0;
-    for (int i = 0; i < c->places.count; i++) {
-        kh_catchup_partition p = kh_catchup_get(c->catchup, i);
-        int64_t begin, length, passed;
-
-        if (!p.assigned) /* another member's */
-            continue;
-        begin = p.start > p.low ? p.start : p.low;
-        length = p.has_target && p.target > begin ? p.target - begin : 0;
-        passed = p.position > begin ? p.position - begin : 0;
-        *total += length;
-        done += p.pending && passed < length ? passed : length;
-    }
-    return done;
-}
-
 kh_progress kh_consumer_progress(const kh_consumer *c)
 {
-    kh_progress progress = c->totals;
-    int64_t end_ms = c->caught_up_ms >= 0 ? c->caught_up_ms : kh_clock_ms();
-    int64_t silent_ms = kh_clock_ms() - c->rate_at_ms; /* since the rate was noted */
+    const kh_meter *meter = &c->meter;
+    int64_t now_ms = kh_clock_ms();
+    kh_progress progress = {.state = state_of(c),
+                            .messages = meter->messages,
+                            .bytes = meter->bytes,
+                            .skipped = meter->skipped,
+                            .gaps = meter->gaps,
+                            .truncated = meter->truncated,
+                            .rate = kh_meter_rate(meter, now_ms, c->handles != NULL),
+                            .elapsed_ms = kh_meter_elapsed_ms(meter, now_ms),
+                            .partition_count = c->places.count};
 
-    progress.state = state_of(c);
-    progress.partition_count = c->places.count;
-    progress.elapsed_ms = c->began_ms >= 0 ? end_ms - c->began_ms : 0;
-    progress.offsets_done = history_done(c, &progress.offsets_total);
-    if (progress.rate == 0 && progress.elapsed_ms > 0 && c->caught_up_ms < 0) {
-        progress.rate = (double)progress.messages * 1000 / (double)progress.elapsed_ms;
-        progress.offset_rate = (double)progress.offsets_done * 1000 / (double)progress.elapsed_ms;
-    }
-    /* Where nothing comes there may be no step for long. */
-    if (c->totals.rate > 0 && silent_ms >= RATE_WINDOW_MS && c->handles != NULL)
-        progress.rate = rate_lately(progress.rate, progress.messages - c->rate_messages, silent_ms);
+    progress.offsets_done = kh_meter_history(c->catchup, c->places.count, &progress.offsets_total);
+    progress.offset_rate = kh_meter_offset_rate(meter, progress.offsets_done, now_ms);
     for (int i = 0; i < c->places.count; i++)
         if (c->places.all[i].assigned)
             progress.lag += kh_consumer_partition(c, i).lag;
@@ -1581,8 +1340,7 @@ kh_consumer *kh_consumer_open(kh_config *config, kh_error *error)
         return NULL;
     }
     kh_reports_init(&c->reports);
-    c->began_ms = -1;
-    c->caught_up_ms = -1;
+    kh_meter_init(&c->meter);
     c->waiting_ms = -1;
     c->refresh_at_ms = INT64_MAX;
     if (open_parts(c, config, error))
@@ -1594,7 +1352,7 @@ kh_consumer *kh_consumer_open(kh_config *config, kh_error *error)
 /* What of the consumer its end still needs. */
 static kh_ending make_ending(kh_consumer *c)
 {
-    kh_ending ending = {.free_job = free_job};
+    kh_ending ending = {.free_job = kh_job_free};
 
     if (c->places.count > 0)
         ending.ever_assigned = kh_places_list(&c->places, 0, c->places.count);
@@ -1621,8 +1379,8 @@ void kh_consumer_close(kh_consumer *c, int wait_ms)
 
     if (handles == NULL)
         return;
-    if (c->caught_up_ms < 0)
-        c->caught_up_ms = kh_clock_ms(); /* progress() stops counting seconds */
+    if (c->meter.caught_up_ms < 0)
+        c->meter.caught_up_ms = kh_clock_ms(); /* progress() stops counting seconds */
     free_batch(c);
     kh_fetching_clear(&c->fetching);
     ending = make_ending(c);

@@ -14,6 +14,9 @@
  * and the "caught_up" report queued, before the next message is handed out: never earlier, never
  * later.
  *
+ * A member of a group takes a step every second or so, in the middle of a batch too: that shows
+ * that it is alive, and what was revoked meanwhile is not handed out again.
+ *
  * One thread owns a consumer; kh_consumer_wake and the latch are for any thread. It is the one
  * owner of librdkafka's handles. Messages belong to librdkafka and are valid until the step after
  * the one that handed them out, or kh_consumer_close: copy what is to be kept.

@@ -185,6 +185,11 @@ bool kh_fetching_has(const kh_fetching *f)
     return f->at < f->count;
 }
 
+rd_kafka_message_t *kh_fetching_peek(const kh_fetching *f)
+{
+    return kh_fetching_has(f) ? f->pulled[f->at] : NULL;
+}
+
 rd_kafka_message_t *kh_fetching_take(kh_fetching *f)
 {
     rd_kafka_message_t *message = f->pulled[f->at];

@@ -9,7 +9,8 @@
 
 /* How long the answer to a revoke waits for its commit: the rest of the group waits with it. */
 #define REVOKE_COMMIT_MS 3000
-#define ASK_AGAIN_MS 300
+#define ASK_AGAIN_MS 100
+#define ASK_AGAIN_MAX_MS 2000
 #define ASK_REFUSED_AGAIN_MS 30000
 #define ASK_TIMEOUT_MS 5000
 /* One blocking call of the helper. */
@@ -30,7 +31,9 @@ bool kh_group_join(kh_group *group, kh_error *error)
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
         kh_error_set_kafka(error, failed, "cannot join the group %s: %s", group->settings->group,
                            rd_kafka_err2str(failed));
-    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+    group->has_subscribed = failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+    group->ask_pause_ms = ASK_AGAIN_MS;
+    return group->has_subscribed;
 }
 
 bool kh_group_is_eager(const kh_group *group)
@@ -148,19 +151,18 @@ int kh_group_commit_state(const kh_group *group, int64_t number)
     return group->commit_error.name[0] == '\0' ? 1 : -1;
 }
 
-/* A rebalance has overtaken the commit: what it held is handled again, elsewhere perhaps. */
+/* The group goes on without this member: what the commit held is handled again, by others. */
+static bool is_expelled(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID || (int)code == KH_FENCED_MEMBER_EPOCH;
+}
+
+/* A rebalance has overtaken the commit, which is nothing to tell. */
 static bool is_overtaken(rd_kafka_resp_err_t code)
 {
-    switch ((int)code) {
-    case RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS:
-    case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID:
-    case KH_FENCED_MEMBER_EPOCH:
-    case KH_STALE_MEMBER_EPOCH:
-        return true;
-    default:
-        return false;
-    }
+    return is_expelled(code) || code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS ||
+           (int)code == KH_STALE_MEMBER_EPOCH;
 }
 
 static rd_kafka_resp_err_t note_committed(kh_group *group,
@@ -196,6 +198,7 @@ static void on_commit(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
     }
     if (rd_kafka_event_opaque(event) == &group->owed) {
         group->owed_is_committed = true;
+        group->owed_is_lost = group->owed_is_lost || is_expelled(failed);
         return;
     }
     group->is_committing = false;
@@ -239,6 +242,12 @@ void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
         commit_revoked(group);
 }
 
+void kh_group_note_expelled(kh_group *group)
+{
+    if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+        group->owed_is_lost = true;
+}
+
 bool kh_group_must_answer_revoke(const kh_group *group, int64_t now_ms)
 {
     return group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS &&
@@ -278,17 +287,24 @@ void kh_group_answer(kh_group *group, int64_t now_ms)
         set_commit_time(group, now_ms);
     group->is_joined = true;
     group->ask_at_ms = now_ms;
+    group->ask_pause_ms = ASK_AGAIN_MS;
 }
 
 /* --- at rest? --------------------------------------------------------------------------------- */
 
 /* One that is empty, or has less than its share, may be about to be given more: where an assignment
- * arrives in parts, only the whole group tells. */
+ * arrives in parts, only the whole group tells. Under the consumer protocol a member that gets
+ * nothing does not even hear of that. The protocol is asked for last, of librdkafka's own thread.
+ */
 static bool wants_to_know(const kh_group *group)
 {
-    return group->is_joined && group->owed == 0 && !group->is_settled &&
-           !kh_catchup_is_caught_up(group->catchup) &&
-           kh_catchup_pending_count(group->catchup) == 0 && !kh_group_is_eager(group);
+    return group->has_subscribed && group->owed == 0 && !group->is_settled &&
+           !kh_catchup_is_caught_up(group->catchup) && !kh_group_is_eager(group);
+}
+
+static bool must_ask(const kh_group *group, int64_t now_ms)
+{
+    return !group->is_asking && now_ms >= group->ask_at_ms && wants_to_know(group);
 }
 
 static void ask(kh_group *group)
@@ -387,7 +403,9 @@ static bool on_described(kh_group *group, rd_kafka_event_t *event, int64_t now_m
     const rd_kafka_ConsumerGroupDescription_t **found = NULL;
 
     group->is_asking = false;
-    group->ask_at_ms = now_ms + ASK_AGAIN_MS;
+    group->ask_at_ms = now_ms + group->ask_pause_ms;
+    if (group->ask_pause_ms < ASK_AGAIN_MAX_MS)
+        group->ask_pause_ms *= 2;
     if (failed == 0 && result != NULL)
         found = rd_kafka_DescribeConsumerGroups_result_groups(result, &count);
     if (failed == 0 && count > 0) {
@@ -420,7 +438,7 @@ bool kh_group_turn(kh_group *group, int64_t now_ms)
     }
     if (group->is_joined && now_ms >= group->commit_at_ms && !group->is_committing)
         commit_all(group, now_ms);
-    if (wants_to_know(group) && !group->is_asking && now_ms >= group->ask_at_ms)
+    if (must_ask(group, now_ms))
         ask(group);
     group->is_settled = group->is_settled || at_rest;
     return at_rest;
@@ -432,7 +450,7 @@ int64_t kh_group_due_ms(const kh_group *group)
 
     if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
         due = group->owed_is_committed ? 0 : group->owed_until_ms;
-    if (wants_to_know(group) && !group->is_asking && group->ask_at_ms < due)
+    if (!group->is_asking && group->ask_at_ms < due && wants_to_know(group))
         due = group->ask_at_ms;
     if (group->is_joined && !group->is_committing && group->commit_at_ms < due &&
         has_uncommitted(group))

@@ -49,11 +49,13 @@ typedef struct kh_group {
     int64_t asked, covered, done; /* commits asked for by the host: in all, under way, over */
     kh_error commit_error;        /* of the last one; name "": none */
 
+    bool has_subscribed;
     bool is_joined;  /* an assignment has been answered */
     bool is_settled; /* the whole assignment is known: it is at rest */
     bool is_asking;  /* whether it is */
     int rebalances;  /* tells an answer from one that came too late */
     int64_t ask_at_ms;
+    int64_t ask_pause_ms;
 } kh_group;
 
 /* Subscribes to the configured topics. */
@@ -62,6 +64,9 @@ bool kh_group_join(kh_group *group, kh_error *error);
 /* From inside librdkafka's callback. What is revoked must not be handled any further. */
 void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
                    const rd_kafka_topic_partition_list_t *partitions, int64_t now_ms);
+
+/* The member was taken for dead: what is being revoked others have already. */
+void kh_group_note_expelled(kh_group *group);
 
 /* Takes answers in, commits what is due, asks whether the group has come to rest. True: the group
  * has come to rest in this turn. */

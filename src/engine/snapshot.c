@@ -333,7 +333,7 @@ static void ask_for_times(kh_snapshot *snapshot, rd_kafka_t *rk, kh_offset_quest
 
 /* The handle that asks as read_uncommitted below librdkafka 2.3, and below 2.10 the one that knows
  * where the leaders are. Its errors are those of the consumer's handle, which reports them. */
-static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error)
+static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error, bool *refused)
 {
     char reason[512];
     rd_kafka_conf_t *conf = kh_config_make_conf(asker->config, KH_HANDLE_QUESTION, error);
@@ -346,6 +346,7 @@ static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error)
         rd_kafka_conf_destroy(conf);
         kh_error_set_kafka(error, rd_kafka_last_error(), "cannot open a handle to ask with: %s",
                            reason);
+        *refused = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG;
     }
     return rk;
 }
@@ -392,7 +393,7 @@ static rd_kafka_t *choose_handle(kh_snapshot *snapshot, const kh_asker *asker,
     if (*question_handle != NULL)
         refresh_leaders(*question_handle);
     else
-        *question_handle = open_question_handle(asker, &snapshot->error);
+        *question_handle = open_question_handle(asker, &snapshot->error, &snapshot->refused);
     return *question_handle;
 }
 
@@ -478,7 +479,7 @@ static enum verdict judge(kh_snapshot *snapshot, int64_t waited_ms)
     enum verdict worst = COMPLETE;
 
     if (snapshot->failed)
-        return AGAIN;
+        return snapshot->refused ? HOPELESS : AGAIN;
     for (int i = 0; i < snapshot->topic_count && worst != HOPELESS; i++) {
         enum verdict verdict = judge_topic(snapshot, &snapshot->topics[i], waited_ms);
 

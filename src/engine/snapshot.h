@@ -50,6 +50,7 @@ typedef struct kh_snapshot {
     bool wants_time;
     int64_t timestamp_ms; /* the time, in Kafka's milliseconds since 1970 */
     bool failed;
+    bool refused;   /* by librdkafka, which takes the configuration for no handle to ask with */
     kh_error error; /* when failed */
 } kh_snapshot;
 

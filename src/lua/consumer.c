@@ -344,12 +344,18 @@ static void clear_batch(lua_State *L, struct consumer *consumer, int batch, int 
 
 static int put_messages(lua_State *L, rd_kafka_message_t *const *messages, int count, int batch)
 {
-    luaL_getmetatable(L, KH_MESSAGE_CLASS);
+    const rd_kafka_topic_t *topic = NULL;
+
     for (int i = 0; i < count; i++) {
+        if (messages[i]->rkt != topic) {
+            topic = messages[i]->rkt;
+            lua_settop(L, batch);
+            kh_push_message_class(L, messages[i]);
+        }
         kh_push_message(L, messages[i], batch + 1);
         lua_rawseti(L, batch, i + 1);
     }
-    lua_pop(L, 1);
+    lua_settop(L, batch);
     return count;
 }
 
@@ -562,11 +568,10 @@ static int consumer_current(lua_State *L)
     lua_settop(L, 1);
     kh_get_uservalue(L, 1);
     message = kh_consumer_next(consumer->engine, get_count(L, 2, "handled") - consumer->told);
-    luaL_getmetatable(L, KH_MESSAGE_CLASS);
     if (message == NULL)
-        lua_pushnil(L);
-    else
-        kh_push_message(L, message, 3);
+        return 0;
+    kh_push_message_class(L, message);
+    kh_push_message(L, message, 3);
     return 1;
 }
 

@@ -2,28 +2,44 @@
 #include "binding.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-/* `bytes` holds, one behind the other: topic, key, value, and each header as the lengths of its
- * name and value (ABSENT: null) followed by both. */
+/* The messages of a topic share a metatable, which knows the topic. `bytes` holds, one behind the
+ * other: key, value (see VALUE_IS_ASIDE), and each header as the lengths of its name and value
+ * (ABSENT: null) followed by both. It is as small as it can be: up to 120 bytes in all glibc takes
+ * and frees memory several times as fast. */
 struct message {
     const char *kind; /* &message_kind */
     int64_t offset;
     int64_t timestamp;
     int32_t partition;
     int32_t header_count;
-    rd_kafka_timestamp_type_t timestamp_type;
+    uint32_t key_length; /* Kafka's are of 31 bits */
+    uint32_t value_length;
+    uint8_t timestamp_type;
     bool has_key;
     bool has_value;
-    size_t topic_length;
-    size_t key_length;
-    size_t value_length;
     char bytes[];
 };
 
+/* In Lua 5.4 the value is a Lua string from the beginning, the user value of the message: most
+ * handlers ask for it, and so it is copied once. LuaJIT has no user values; there it is made of
+ * `bytes` when it is asked for. */
+#if LUA_VERSION_NUM < 502
+enum { VALUE_IS_ASIDE = false };
+#define new_userdata(L, size) kh_new_block(L, size)
+#else
+enum { VALUE_IS_ASIDE = true };
+#define new_userdata(L, size) kh_new_userdata(L, size)
+#endif
+
 #define ABSENT SIZE_MAX
+
+/* Upvalues of the metamethods. */
+enum { TOPIC = 1, METHODS = 2 };
 
 /* Its address tells a message from other userdata sooner than a metatable does: every field that a
  * handler looks at asks for that. */
@@ -94,38 +110,6 @@ static const rd_kafka_headers_t *headers_of(const rd_kafka_message_t *message)
     if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return NULL;
     return headers;
-}
-
-void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metatable)
-{
-    const char *topic = rd_kafka_topic_name(message->rkt);
-    const rd_kafka_headers_t *headers = headers_of(message);
-    size_t topic_length = strlen(topic);
-    int32_t header_count = 0;
-    size_t size = topic_length + message->key_len + message->len;
-    struct message *copy;
-    char *at;
-
-    if (headers != NULL)
-        size += measure_headers(headers, &header_count);
-    copy = kh_new_block(L, sizeof *copy + size);
-    copy->kind = &message_kind;
-    copy->offset = message->offset;
-    copy->timestamp = rd_kafka_message_timestamp(message, &copy->timestamp_type);
-    copy->partition = message->partition;
-    copy->header_count = header_count;
-    copy->has_key = message->key != NULL;
-    copy->has_value = message->payload != NULL;
-    copy->topic_length = topic_length;
-    copy->key_length = message->key_len;
-    copy->value_length = message->len;
-    at = put(copy->bytes, topic, topic_length);
-    at = put(at, message->key, message->key_len);
-    at = put(at, message->payload, message->len);
-    if (header_count > 0)
-        put_headers(at, headers, header_count);
-    lua_pushvalue(L, metatable);
-    lua_setmetatable(L, -2);
 }
 
 /* --- pushing what both forms have ------------------------------------------------------------- */
@@ -212,6 +196,43 @@ void kh_push_field(lua_State *L, const rd_kafka_message_t *message, kh_field fie
     }
 }
 
+/* --- making one ---------------------------------------------------------------------------- */
+
+void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metatable)
+{
+    const rd_kafka_headers_t *headers = headers_of(message);
+    size_t value_length = VALUE_IS_ASIDE ? 0 : message->len;
+    size_t size = offsetof(struct message, bytes) + message->key_len + value_length;
+    int32_t header_count = 0;
+    rd_kafka_timestamp_type_t timestamp_type;
+    struct message *copy;
+    char *at;
+
+    if (headers != NULL)
+        size += measure_headers(headers, &header_count);
+    copy = new_userdata(L, size > sizeof *copy ? size : sizeof *copy);
+    copy->kind = &message_kind;
+    copy->offset = message->offset;
+    copy->timestamp = rd_kafka_message_timestamp(message, &timestamp_type);
+    copy->timestamp_type = (uint8_t)timestamp_type;
+    copy->partition = message->partition;
+    copy->header_count = header_count;
+    copy->has_key = message->key != NULL;
+    copy->has_value = message->payload != NULL;
+    copy->key_length = (uint32_t)message->key_len;
+    copy->value_length = (uint32_t)value_length;
+    at = put(copy->bytes, message->key, message->key_len);
+    at = put(at, message->payload, value_length);
+    if (header_count > 0)
+        put_headers(at, headers, header_count);
+    if (VALUE_IS_ASIDE && copy->has_value) {
+        lua_pushlstring(L, message->payload, message->len);
+        kh_set_uservalue(L, -2);
+    }
+    lua_pushvalue(L, metatable);
+    lua_setmetatable(L, -2);
+}
+
 /* --- the userdata ----------------------------------------------------------------------------- */
 
 static const struct message *check(lua_State *L)
@@ -223,14 +244,23 @@ static const struct message *check(lua_State *L)
     return luaL_checkudata(L, 1, KH_MESSAGE_CLASS); /* which says what is wrong */
 }
 
-static const char *key_bytes(const struct message *message)
-{
-    return message->bytes + message->topic_length;
-}
-
 static const char *value_bytes(const struct message *message)
 {
-    return key_bytes(message) + message->key_length;
+    return message->bytes + message->key_length;
+}
+
+static const char *header_bytes(const struct message *message)
+{
+    return value_bytes(message) + message->value_length;
+}
+
+/* Of the message at stack index 1. */
+static void push_value(lua_State *L, const struct message *message)
+{
+    if (VALUE_IS_ASIDE)
+        kh_get_uservalue(L, 1);
+    else
+        push_optional(L, message->has_value, value_bytes(message), message->value_length);
 }
 
 static const char *take_header(const char *at, struct header *header)
@@ -247,7 +277,7 @@ static const char *take_header(const char *at, struct header *header)
 
 static void push_headers(lua_State *L, const struct message *message)
 {
-    const char *at = value_bytes(message) + message->value_length;
+    const char *at = header_bytes(message);
     struct header header;
 
     lua_createtable(L, message->header_count, 0);
@@ -258,11 +288,12 @@ static void push_headers(lua_State *L, const struct message *message)
     }
 }
 
+/* Of the message at stack index 1, within its __index. */
 static void push_field(lua_State *L, const struct message *message, kh_field field)
 {
     switch (field) {
     case KH_FIELD_TOPIC:
-        lua_pushlstring(L, message->bytes, message->topic_length);
+        lua_pushvalue(L, lua_upvalueindex(TOPIC));
         break;
     case KH_FIELD_PARTITION:
         lua_pushinteger(L, message->partition);
@@ -271,16 +302,16 @@ static void push_field(lua_State *L, const struct message *message, kh_field fie
         lua_pushinteger(L, (lua_Integer)message->offset);
         break;
     case KH_FIELD_TIMESTAMP:
-        push_timestamp(L, message->timestamp_type, message->timestamp);
+        push_timestamp(L, (rd_kafka_timestamp_type_t)message->timestamp_type, message->timestamp);
         break;
     case KH_FIELD_TIMESTAMP_TYPE:
-        push_timestamp_type(L, message->timestamp_type);
+        push_timestamp_type(L, (rd_kafka_timestamp_type_t)message->timestamp_type);
         break;
     case KH_FIELD_KEY:
-        push_optional(L, message->has_key, key_bytes(message), message->key_length);
+        push_optional(L, message->has_key, message->bytes, message->key_length);
         break;
     case KH_FIELD_VALUE:
-        push_optional(L, message->has_value, value_bytes(message), message->value_length);
+        push_value(L, message);
         break;
     default:
         push_headers(L, message);
@@ -317,29 +348,25 @@ static int field_named(const char *name, size_t length)
     return memcmp(name, kh_field_names[field], length) == 0 ? (int)field : -1;
 }
 
-/* Upvalue: the methods. */
 static int message_index(lua_State *L)
 {
     const struct message *message = check(L);
+    size_t length;
+    const char *name = lua_tolstring(L, 2, &length);
+    int field = name != NULL ? field_named(name, length) : -1;
 
-    if (lua_type(L, 2) == LUA_TSTRING) {
-        size_t length;
-        const char *name = lua_tolstring(L, 2, &length);
-        int field = field_named(name, length);
-
-        if (field >= 0) {
-            push_field(L, message, (kh_field)field);
-            return 1;
-        }
+    if (field >= 0) {
+        push_field(L, message, (kh_field)field);
+        return 1;
     }
     lua_settop(L, 2);
-    lua_rawget(L, lua_upvalueindex(1));
+    lua_rawget(L, lua_upvalueindex(METHODS));
     return 1;
 }
 
 static int message_data(lua_State *L)
 {
-    push_field(L, check(L), KH_FIELD_VALUE);
+    push_value(L, check(L));
     return 1;
 }
 
@@ -348,7 +375,7 @@ static int message_header(lua_State *L)
     const struct message *message = check(L);
     size_t length;
     const char *name = luaL_checklstring(L, 2, &length);
-    const char *at = value_bytes(message) + message->value_length;
+    const char *at = header_bytes(message);
     struct header found = {.value_length = ABSENT};
 
     for (int32_t i = 0; i < message->header_count; i++) {
@@ -370,11 +397,10 @@ static int message_is_tombstone(lua_State *L)
 
 static int message_totable(lua_State *L)
 {
-    const struct message *message = check(L);
-
+    (void)check(L);
     lua_createtable(L, 0, KH_FIELDS);
     for (int field = 0; field < KH_FIELDS; field++) {
-        push_field(L, message, (kh_field)field);
+        lua_getfield(L, 1, kh_field_names[field]);
         lua_setfield(L, -2, kh_field_names[field]);
     }
     return 1;
@@ -404,20 +430,24 @@ static int message_tostring(lua_State *L)
 {
     const struct message *message = check(L);
     char place[64];
+    size_t value_length;
+    const char *value;
     luaL_Buffer buffer;
 
+    push_value(L, message);
+    value = lua_tolstring(L, -1, &value_length);
     luaL_buffinit(L, &buffer);
-    luaL_addlstring(&buffer, message->bytes, message->topic_length);
+    luaL_addstring(&buffer, lua_tostring(L, lua_upvalueindex(TOPIC)));
     snprintf(place, sizeof place, "[%d]@%lld ", (int)message->partition,
              (long long)message->offset);
     luaL_addstring(&buffer, place);
     if (message->has_key)
-        add_quoted(&buffer, key_bytes(message), message->key_length);
+        add_quoted(&buffer, message->bytes, message->key_length);
     else
         luaL_addstring(&buffer, "null");
     luaL_addstring(&buffer, " = ");
-    if (message->has_value)
-        add_quoted(&buffer, value_bytes(message), message->value_length);
+    if (value != NULL)
+        add_quoted(&buffer, value, value_length);
     else
         luaL_addstring(&buffer, "null");
     luaL_pushresult(&buffer);
@@ -432,18 +462,56 @@ static const luaL_Reg methods[] = {
     {NULL, NULL},
 };
 
-static const luaL_Reg metamethods[] = {
-    {"__tostring", message_tostring},
-    {NULL, NULL},
-};
+static void set_metamethod(lua_State *L, const char *name, lua_CFunction function, int topic_at,
+                           int methods_at)
+{
+    lua_pushvalue(L, topic_at);
+    lua_pushvalue(L, methods_at);
+    lua_pushcclosure(L, function, 2);
+    lua_setfield(L, -2, name);
+}
+
+static void push_new_class(lua_State *L, int topic_at, int methods_at)
+{
+    lua_createtable(L, 0, 3);
+    lua_pushliteral(L, KH_MESSAGE_CLASS);
+    lua_setfield(L, -2, "__name");
+    set_metamethod(L, "__index", message_index, topic_at, methods_at);
+    set_metamethod(L, "__tostring", message_tostring, topic_at, methods_at);
+}
+
+void kh_push_message_class(lua_State *L, const rd_kafka_message_t *message)
+{
+    int top = lua_gettop(L);
+
+    luaL_getmetatable(L, KH_MESSAGE_CLASS);
+    lua_pushstring(L, rd_kafka_topic_name(message->rkt));
+    lua_pushvalue(L, top + 2);
+    lua_rawget(L, top + 1);
+    if (lua_isnil(L, -1)) {
+        lua_getmetatable(L, top + 1);
+        lua_getfield(L, -1, "methods");
+        push_new_class(L, top + 2, top + 5);
+        lua_pushvalue(L, top + 2);
+        lua_pushvalue(L, top + 6);
+        lua_rawset(L, top + 1);
+    }
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+}
 
 int kh_open_message(lua_State *L)
 {
-    kh_new_class(L, KH_MESSAGE_CLASS, methods, metamethods);
-    lua_getfield(L, -1, "__index");
+    luaL_newmetatable(L, KH_MESSAGE_CLASS); /* metatables by topic, as long as they are used */
+    lua_createtable(L, 0, 2);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
     lua_pushvalue(L, -1);
-    lua_pushcclosure(L, message_index, 1);
-    lua_setfield(L, -3, "__index");
-    lua_remove(L, -2);
+    lua_setfield(L, -3, "methods");
+    lua_insert(L, -3);
+    lua_setmetatable(L, -2);
+    lua_pop(L, 1);
     return 1;
 }

@@ -1,5 +1,5 @@
-/* A Kafka message as a Lua userdata: one block with a copy of everything, so it is safe to keep for
- * ever and holds nothing of librdkafka's. Strings are made when they are asked for. */
+/* A Kafka message as a Lua userdata: a copy of everything, so it is safe to keep for ever and holds
+ * nothing of librdkafka's. Strings but the value are made when they are asked for. */
 #ifndef KH_MESSAGE_H
 #define KH_MESSAGE_H
 
@@ -11,7 +11,10 @@
 
 #define KH_MESSAGE_CLASS "kafka_history.message"
 
-/* Pushes a message; its class' metatable is at the index, fetched once a batch. */
+/* Pushes the metatable of a message, which it shares with the others of its topic. */
+void kh_push_message_class(lua_State *L, const rd_kafka_message_t *message);
+
+/* Pushes a message; its metatable is at the index. */
 void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metatable);
 
 /* What a handler may ask to be given instead of a message. */
