@@ -8,7 +8,7 @@ local reading = require "support.reading"
 
 for _, protocol in ipairs(protocols) do
   describe("a member of a group (" .. protocol.name .. ") whose broker is gone", function()
-    local broker, topic, consumer, undo
+    local broker, topic
 
     setup(function()
       broker = cluster.start(1)
@@ -21,9 +21,9 @@ for _, protocol in ipairs(protocols) do
 
     teardown(function() broker:stop() end)
 
-    -- Reads some, and then the broker is gone: what was handled since the last commit is not committed.
-    before_each(function()
-      consumer = assert(history.new { addresses = broker.address, topics = topic,
+    -- Reads some, of which nothing is committed.
+    local function member()
+      local consumer = assert(history.new { addresses = broker.address, topics = topic,
         consumer_group = protocol:group(), commit_interval = 3600, options = protocol:options() })
       local count = 0
       local _, err, code = consumer:read_history(function(_, reader)
@@ -31,60 +31,58 @@ for _, protocol in ipairs(protocols) do
         if count == 1000 then reader:cancel() end
       end, { timeout = 20, batch = 100 })
       assert.equal("CANCELLED", code, err)
-    end)
-
-    after_each(function()
-      if consumer then consumer:close() end
-      consumer = nil
-      if undo then broker:tool(undo) end
-      undo = nil
-    end)
-
-    local faults = {
-      { name = "dead", verb = "kill 1", undo = "restart 1" },
-      { name = "stopped", verb = "pause 1", undo = "cont 1" },
-    }
-
-    local function strike(fault)
-      broker:tool(fault.verb)
-      undo = fault.undo
+      return consumer
     end
 
-    local function assert_closes_in_time()
+    local function assert_closes_in_time(consumer)
       local began = reading.now()
       assert.is_true(consumer:close())
       assert(reading.now() - began < 5.5, ("close() took %.1f s"):format(reading.now() - began))
     end
 
+    local faults = {
+      { name = "dead", strike = "kill 1", heal = "restart 1" },
+      { name = "stopped", strike = "pause 1", heal = "cont 1" },
+    }
+
     for _, fault in ipairs(faults) do
-      it("is closed within 5 s while it is " .. fault.name, function()
-        strike(fault)
-        assert_closes_in_time()
-      end)
+      describe("while it is " .. fault.name, function()
+        local members
 
-      it("is closed within 5 s when it is " .. fault.name .. " and that has been noticed", function()
-        strike(fault)
-        consumer:read_history(function() end, { timeout = 3 })
-        assert_closes_in_time()
-      end)
+        setup(function()
+          members = { closed = member(), collected = member(), commits = member(), notices = member() }
+          broker:tool(fault.strike)
+        end)
 
-      it("is collected at once while it is " .. fault.name, function()
-        strike(fault)
-        local began = reading.now()
-        consumer = nil
-        collectgarbage()
-        collectgarbage()
-        assert(reading.now() - began < 1)
-      end)
+        teardown(function()
+          for _, left in pairs(members) do left:close() end
+          broker:tool(fault.heal)
+        end)
 
-      it("waits for a commit as long as it is told to while it is " .. fault.name, function()
-        strike(fault)
-        local began = reading.now()
-        local ok, _, code = consumer:commit(1)
-        assert.is_nil(ok)
-        assert.is_string(code)
-        if fault.name == "stopped" then assert.equal("TIMEOUT", code) end
-        assert(reading.now() - began < 3)
+        it("is closed within 5 s", function() assert_closes_in_time(members.closed) end)
+
+        it("is collected at once", function()
+          local began = reading.now()
+          members.collected = nil
+          collectgarbage()
+          collectgarbage()
+          assert(reading.now() - began < 1)
+        end)
+
+        it("waits for a commit as long as it is told to", function()
+          local began = reading.now()
+          local ok, _, code = members.commits:commit(1)
+          assert.is_nil(ok)
+          assert.is_string(code)
+          if fault.name == "stopped" then assert.equal("TIMEOUT", code) end
+          assert(reading.now() - began < 3)
+          assert_closes_in_time(members.commits)
+        end)
+
+        it("is closed within 5 s when it has noticed", function()
+          assert.equal("TIMEOUT", (select(3, members.notices:read_history(function() end, { timeout = 3 }))))
+          assert_closes_in_time(members.notices)
+        end)
       end)
     end
 
