@@ -163,6 +163,38 @@ for _, protocol in ipairs(protocols) do
       assert(result.losses > 0, "the sleeper was not told that it has lost its partitions")
     end)
 
+    -- A request to join blocks the connection to the coordinator until the group is complete, so that
+    -- neither a commit nor that it leaves reaches it. A cooperative member goes on reading meanwhile.
+    local is_cut_off = protocol.name == "cooperative"
+    local outcome = is_cut_off and "can commit nothing: it is closed in time, and that much comes again"
+      or "has committed what it handled"
+
+    it("a member that closes while the group waits for a dead one " .. outcome, function()
+      local session_ms = 6000
+      local topic, group = filled(6, 3000), protocol:group(session_ms)
+      local given = { config = { options = protocol:options({}, session_ms), commit_interval = 0.5 } }
+      local closes = start(protocol, topic, group, "the one that closes", 1, given)
+      closes:wait_for_messages(100)
+      local dies = start(protocol, topic, group, "the one that dies", 1, given)
+      dies:wait_for_partitions(3, 20)
+      dies:kill()
+      local comes = start(protocol, topic, group, "the one that comes", 0.1, given)
+      -- The newcomer is not let in before the dead one's session is over. Meanwhile:
+      closes:wait_for_messages(closes.count + 1500, 20)
+      closes:stop()
+      closes.cut_off = is_cut_off
+      assert(tonumber(closes:noted("closed").text) < 5.5)
+      comes:wait_for_partitions(6, 30)
+      comes:wait_for_signal(60)
+      comes:stop()
+      local result = judge({ closes, dies, comes }, topic)
+      local again = 0
+      for _, repeated in ipairs(result.repeats) do
+        if repeated.stay.member == closes then again = again + 1 end
+      end
+      assert(again <= 1700, again)
+    end)
+
     it("from_beginning reads a partition from its beginning once, and goes on when it comes back", function()
       local topic, group = filled(4, 800), protocol:group()
       local given = { config = { options = protocol:options(), from_beginning = true } }

@@ -223,21 +223,48 @@ function member:owned()
   return owned, count
 end
 
+-- Partitions for people: "topic[0 1 2]".
+local function list(places)
+  local numbers, words = {}, {}
+  for _, place in ipairs(places) do
+    if not numbers[place.topic] then
+      numbers[place.topic] = {}
+      words[#words + 1] = place.topic
+    end
+    table.insert(numbers[place.topic], place.partition)
+  end
+  for i, topic in ipairs(words) do
+    table.sort(numbers[topic])
+    words[i] = ("%s[%s]"):format(topic, table.concat(numbers[topic], " "))
+  end
+  return table.concat(words, ", ")
+end
+
+local lines = {}
+
+function lines.event(event)
+  if event.name == "partition_caught_up" then return end
+  return ("%s%s %s %s"):format(event.name, event.lost and " (lost)" or "", list(event.places),
+    #event.places == 0 and event.text or "")
+end
+
+function lines.result(result)
+  return ("read_history: %s %s"):format(result.code, result.text)
+end
+
+function lines.note(note)
+  return ("%s %s"):format(note.word, note.text or "")
+end
+
 --- For people: what it was told, and where it stands.
 function member:describe()
-  local words = {}
-  for _, event in ipairs(self.events) do
-    local places = {}
-    for i, place in ipairs(event.places) do places[i] = place.topic .. ":" .. place.partition end
-    words[#words + 1] = ("  %.3f %s%s %s: %s"):format(event.at - self.began, event.name,
-      event.lost and " (lost)" or "", table.concat(places, " "), event.text)
+  local words = { ("%s has handled %d messages in %.1f s%s"):format(self.name, self.count,
+    system.monotime() - self.began, self.killed and ", and was killed" or "") }
+  for _, entry in ipairs(self.entries) do
+    local line = lines[entry.kind] and lines[entry.kind](entry)
+    if line then words[#words + 1] = ("  %.3f %s"):format(entry.at - self.began, line) end
   end
-  for _, result in ipairs(self.results) do
-    words[#words + 1] = ("  %.3f read_history: %s %s"):format(result.at - self.began, result.code,
-      result.text)
-  end
-  return ("%s has handled %d messages in %.1f s\n%s"):format(self.name, self.count,
-    system.monotime() - self.began, table.concat(words, "\n"))
+  return table.concat(words, "\n")
 end
 
 -- A member that ended by itself, and not well, is an error.

@@ -4,7 +4,8 @@
 -- * nothing is lost: every message was handled by somebody;
 -- * a member handles only what it has: between "assigned" and "revoked", in order and without a hole;
 -- * a message is handled again only where the member that had handled it was killed, or lost its membership,
---   or by one that had lost it and was not told yet;
+--   or could not reach the coordinator when it closed (the spec says so: `cut_off`), or by one that had lost
+--   it and was not told yet;
 -- * a member's signal comes when all of the history in the partitions that it has is handled, not before.
 
 local verdict = {}
@@ -73,7 +74,8 @@ end
 
 -- Is what was handled in this stay of a partition with a member allowed to come again?
 local function may_come_again(stay)
-  return stay.lost or (stay.member.killed and stay.member.owned_at_end[stay])
+  local member = stay.member
+  return stay.lost or (member.killed or member.cut_off) and member.owned_at_end[stay]
 end
 
 local function on_message(state, entry)
@@ -115,7 +117,7 @@ local function on_signal(state, event)
   end
 end
 
--- Which stays of a member that was killed lasted until then.
+-- Which stays of a member lasted until its end.
 local function note_ends(state, members)
   for _, one in ipairs(members) do
     one.owned_at_end = {}
@@ -126,7 +128,7 @@ end
 local function check_repeats(state)
   for _, again in ipairs(state.repeats) do
     if not may_come_again(again.stay) and not again.stay_again.lost then
-      broken("%s@%d is handled again by %s, %.3f s after %s, which was not killed and has lost nothing",
+      broken("%s@%d is handled again by %s, %.3f s after %s, which was neither killed nor has lost anything",
         again.name, again.offset, again.again.member.name, again.again.at - again.first.at,
         again.stay.member.name)
     end
