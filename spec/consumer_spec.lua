@@ -68,6 +68,28 @@ describe("a consumer", function()
       end
     end)
 
+    -- Both come in turns, a few messages each, and what lies behind one's offset may be the other's.
+    it("all of each partition, whose offsets go on where another's stop", function()
+      local of = reading.broker { t = 2 }
+      for partition = 0, 1 do
+        for _ = 1, 40 do
+          local five = {}
+          for i = 1, 5 do five[i] = { value = tostring(partition), partition = partition } end
+          assert(of:produce("t", five))
+        end
+      end
+      local consumer = reading.consumer(of, "t", {
+        start = { t = { [0] = 0, [1] = 100 } }, options = { ["fetch.message.max.bytes"] = 1 },
+      })
+      local expected, got = { [0] = 0, [1] = 100 }, {}
+      assert.is_true(consumer:read_history(function(msg)
+        got[#got + 1] = msg.value
+        assert.same({ tostring(msg.partition), expected[msg.partition] }, { msg.value, msg.offset })
+        expected[msg.partition] = msg.offset + 1
+      end, to_caught_up))
+      assert.equal(300, #got)
+    end)
+
     -- A fetcher that finds the queue full may sleep for a second: these would take 16 s and more.
     for what, case in pairs {
       ["few messages"] = { bytes = 10, options = { ["queued.min.messages"] = 10 } },

@@ -191,6 +191,11 @@ rd_kafka_resp_err_t rd_kafka_assign(rd_kafka_t *rk,
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+rd_kafka_resp_err_t rd_kafka_unsubscribe(rd_kafka_t *rk)
+{
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 void *rd_kafka_opaque(const rd_kafka_t *rk)
 {
     return rk->conf.opaque;

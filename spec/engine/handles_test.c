@@ -262,7 +262,7 @@ static void test_telling_the_end(struct resources before)
 
     kh_helper_start(kh_handles_helper(handles), work, &job);
     await_job(&job);
-    kh_handles_close(handles, NULL, free_job, 0);
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 0);
     for (; told && turns < 20 && !kh_handles_have_ended(handles); turns++)
         told = kh_wakeup_wait(wakeup, 10000) == 1;
     tap_check(&tap, told && turns > 0 && turns < 20 && atomic_load(&job.freed) == 1,

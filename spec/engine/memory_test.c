@@ -5,6 +5,9 @@
  * The functions below are hidden, so that they stand in for the C library's in what is linked into
  * this program, which is the engine, and not in librdkafka, whose allocations abort when they fail.
  * They count what is alive: after each run nothing may be left.
+ *
+ * The topic is one of an embedded broker; and where KAFKA_HISTORY_BROKER names a real one, members
+ * of groups read one of that, too: an embedded broker lets each new member wait for seconds.
  */
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include "clock.h"
@@ -106,8 +109,10 @@ void free(void *block)
 enum { PARTITIONS = 2, MESSAGES = 6 };
 
 struct cluster {
-    rd_kafka_t *rk; /* a producer, and the mock cluster that it writes to */
+    rd_kafka_t *rk; /* a producer, and the mock cluster that it writes to, if it is one */
     const char *addresses;
+    char topic[64];
+    bool has_groups; /* a consumer is a member of one of its own */
 };
 
 static void produce(struct cluster *cluster)
@@ -116,11 +121,32 @@ static void produce(struct cluster *cluster)
         char value[16];
 
         snprintf(value, sizeof value, "%d", i);
-        rd_kafka_producev(cluster->rk, RD_KAFKA_V_TOPIC("t"), RD_KAFKA_V_PARTITION(i % PARTITIONS),
+        rd_kafka_producev(cluster->rk, RD_KAFKA_V_TOPIC(cluster->topic),
+                          RD_KAFKA_V_PARTITION(i % PARTITIONS),
                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                           RD_KAFKA_V_VALUE(value, strlen(value)), RD_KAFKA_V_END);
     }
     rd_kafka_flush(cluster->rk, 10000);
+}
+
+static bool open_real_cluster(struct cluster *cluster, const char *addresses)
+{
+    char text[512];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+    snprintf(cluster->topic, sizeof cluster->topic, "memory-%d", (int)getpid());
+    cluster->addresses = addresses;
+    cluster->has_groups = true;
+    snprintf(text, sizeof text, "build/kafka-admin '%s' create %s %d", addresses, cluster->topic,
+             PARTITIONS);
+    if (system(text) != 0)
+        return false;
+    rd_kafka_conf_set(conf, "bootstrap.servers", addresses, NULL, 0);
+    cluster->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    if (cluster->rk == NULL)
+        return false;
+    produce(cluster);
+    return rd_kafka_outq_len(cluster->rk) == 0;
 }
 
 static bool start_cluster(struct cluster *cluster)
@@ -137,7 +163,9 @@ static bool start_cluster(struct cluster *cluster)
         return false;
     mock = rd_kafka_handle_mock_cluster(cluster->rk);
     cluster->addresses = rd_kafka_mock_cluster_bootstraps(mock);
-    rd_kafka_mock_topic_create(mock, "t", PARTITIONS, 1);
+    snprintf(cluster->topic, sizeof cluster->topic, "t");
+    cluster->has_groups = false;
+    rd_kafka_mock_topic_create(mock, cluster->topic, PARTITIONS, 1);
     produce(cluster);
     return rd_kafka_outq_len(cluster->rk) == 0;
 }
@@ -175,10 +203,23 @@ static bool set_option(kh_config *config, const char *property, double value, kh
     return kh_config_set_option(config, property, &given, error);
 }
 
+/* A group that nobody knows, or an offset for each partition. */
+static bool set_start(kh_config *config, const struct cluster *cluster, kh_error *error)
+{
+    static int groups;
+    char group[80];
+
+    if (!cluster->has_groups)
+        return kh_config_set_start_offset(config, cluster->topic, 0, 0, error) &&
+               kh_config_set_start_offset(config, cluster->topic, 1, 0, error);
+    snprintf(group, sizeof group, "%s-%d", cluster->topic, groups++);
+    return set(config, "consumer_group", group, error);
+}
+
 /* Each way of keeping something that the configuration has. */
 static bool fill_config(kh_config *config, const struct cluster *cluster, kh_error *error)
 {
-    const char *topics[] = {"t"};
+    const char *topics[] = {cluster->topic};
     kh_value given = {.type = KH_VALUE_STRINGS, .strings = topics, .count = 1};
 
     return set(config, "addresses", cluster->addresses, error) &&
@@ -188,8 +229,7 @@ static bool fill_config(kh_config *config, const struct cluster *cluster, kh_err
            set_option(config, "fetch.wait.max.ms", 20, error) &&
            set_option(config, "fetch.wait.max.ms", 10, error) &&
            set_option(config, "topic.metadata.refresh.interval.ms", 20, error) &&
-           kh_config_set_start_offset(config, "t", 0, 0, error) &&
-           kh_config_set_start_offset(config, "t", 1, 0, error) && kh_config_finish(config, error);
+           set_start(config, cluster, error) && kh_config_finish(config, error);
 }
 
 static kh_consumer *open_consumer(const struct cluster *cluster, struct run *run)
@@ -355,12 +395,15 @@ static bool is_good(const struct verdict *verdict)
 
 static void check_all(const struct cluster *cluster, bool with_all, int scarce_ms)
 {
-    const char *what = with_all ? "all allocations fail from one on" : "one allocation fails";
+    char what[80];
     struct verdict verdict = {.runs = 0};
     int64_t began_ms = kh_clock_ms();
     bool through = false;
-    char text[160];
+    char text[200];
 
+    snprintf(what, sizeof what, "%s%s",
+             with_all ? "all allocations fail from one on" : "one allocation fails",
+             cluster->has_groups ? ", in a group" : "");
     for (int failing = 1; failing < RUNS_MAX && !through && is_good(&verdict); failing++) {
         struct run run = run_once(cluster, failing, with_all, scarce_ms);
 
@@ -382,19 +425,30 @@ static void check_all(const struct cluster *cluster, bool with_all, int scarce_m
     tap_check(&tap, verdict.close_ms < 5000, text);
 }
 
-int main(void)
+static void check_cluster(const struct cluster *cluster)
 {
-    struct cluster cluster;
-    struct run run;
+    struct run run = run_once(cluster, 0, false, 0);
 
-    if (!start_cluster(&cluster))
-        return 1;
-    run = run_once(&cluster, 0, false, 0);
     tap_note("a run without failures makes %d allocations", atomic_load(&asked));
     tap_check(&tap, run.read && run.clean && !run.told,
               "with memory, all is read and nothing is left");
-    check_all(&cluster, false, 0);
-    check_all(&cluster, true, 50);
-    rd_kafka_destroy(cluster.rk);
+    check_all(cluster, false, 0);
+    check_all(cluster, true, 50);
+    rd_kafka_destroy(cluster->rk);
+}
+
+int main(void)
+{
+    const char *addresses = getenv("KAFKA_HISTORY_BROKER");
+    struct cluster cluster;
+
+    if (!start_cluster(&cluster))
+        return 1;
+    check_cluster(&cluster);
+    if (addresses != NULL) {
+        if (!open_real_cluster(&cluster, addresses))
+            return 1;
+        check_cluster(&cluster);
+    }
     return tap_end(&tap);
 }

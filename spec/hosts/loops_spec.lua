@@ -159,6 +159,28 @@ describe("hosts", function()
           end))
         end)
 
+        it("commits for a member of a group while others run, from the handler and from beside it", function()
+          local consumer = consumer_in(loop, 3, { consumer_group = "g" })
+          local latch, ticks, committed = consumer:caught_up(), 0, {}
+          local read = loop:read(consumer, function(msg)
+            if msg.value ~= "2" then return end
+            few:round_trip_time(1, 0.2)
+            local before = ticks
+            committed[1] = pack(consumer:commit(10))
+            committed[2] = ticks - before
+          end)
+          loop:every(0.01, function() ticks = ticks + 1 end)
+          loop:run_until(function() return latch:is_ready() end)
+          assert.same(pack(true), committed[1])
+          assert.is_true(committed[2] > 2, committed[2] .. " ticks during the handler's commit")
+          local before = ticks
+          assert.same(pack(true), loop:run(function() return pack(consumer:commit(10)) end))
+          assert.is_true(ticks - before > 2, ticks - before .. " ticks during the commit beside it")
+          assert.same(pack(true), loop:run(function() return pack(consumer:commit(0)) end))
+          few:round_trip_time(1, 0)
+          assert.is_nil(read.results)
+        end)
+
         it("raises from a wait that nobody could end, outside of its coroutines", function()
           local consumer = consumer_in(loop, 1)
           local latch = consumer:caught_up()

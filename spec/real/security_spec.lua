@@ -165,8 +165,8 @@ describe("security on a real broker", function()
   end
 
   -- Fails with this code, soon, in words that contain each of these; so does a second call.
-  local function refuses(code, words, listener, options, topics, calls)
-    local _, consumer, why = new(listener, options, topics)
+  local function refuses(code, words, listener, options, topics, config, calls)
+    local _, consumer, why = new(listener, options, topics, config)
     assert(consumer, why)
     local latch = consumer:caught_up()
     for _ = 1, calls or 2 do
@@ -316,6 +316,20 @@ describe("security on a real broker", function()
       assert.equal("caught_up", consumer:caught_up():state())
     end)
 
+    it("a group that the user may not join; once READ is given, the same consumer reads", function()
+      local consumer = refuses("GROUP_AUTHORIZATION_FAILED", { "group sharers", "needs READ on the group" },
+        "SASL", login("sasl_plaintext", "PLAIN", "reader", credential "reader"), allowed,
+        { consumer_group = "sharers" })
+      broker:admin "acl-allow group:sharers reader read"
+      local count = 0
+      kafka.wait_until(function()
+        return (hear_all(consumer:read_history(function() count = count + 1 end,
+          { stop_at = "caught_up", timeout = soon_s })))
+      end, soon_s, "the right to take effect")
+      assert.equal(partitions * per_partition, count)
+      assert.is_true(consumer:commit())
+    end)
+
     it("a client that cannot be made of its key", function()
       local ok, consumer, err, code = new("MTLS", tls { ["ssl.key.password"] = "wrong-password-of-key",
         ["ssl.certificate.pem"] = pem "client_certificate", ["ssl.key.pem"] = pem "locked_client_key" })
@@ -376,7 +390,7 @@ describe("security on a real broker", function()
       options["enable.sasl.oauthbearer.unsecure.jwt"] = true
       options["sasl.oauthbearer.config"] = "principal=reader secret-of-a-token"
       -- Once: 2.0.2 crashes ten seconds later, when it tries again to make a token.
-      refuses("_AUTHENTICATION", { "sasl.oauthbearer.config" }, "SASL", options, allowed, 1)
+      refuses("_AUTHENTICATION", { "sasl.oauthbearer.config" }, "SASL", options, allowed, nil, 1)
     end)
 
     it("on stdout or stderr", function()

@@ -113,7 +113,8 @@ typedef struct kh_settings {
     const char *group;          /* whose member the consumer is; NULL: standalone */
     bool from_beginning;        /* a member reads what it is given from its beginning once */
     int64_t commit_interval_ms; /* INT64_MAX: never, but when a partition is given back */
-    int64_t max_poll_ms;        /* a member that takes no step for longer is taken for dead */
+    bool is_static;      /* a member that keeps its place over a restart: it does not leave */
+    int64_t max_poll_ms; /* a member that takes no step for longer is taken for dead */
 } kh_settings;
 
 /* Of a finished config; valid as long as that is. */

@@ -71,7 +71,8 @@ struct kh_consumer {
     kh_places places;
     int parked_count;
     int ask_count;
-    int refused_count;
+    int refused_count; /* of places, and the group */
+    bool is_group_refused;
     bool must_try_refused;
     int64_t refused_again_ms; /* when silence from them is another refusal; INT64_MAX: never */
 
@@ -139,6 +140,26 @@ static void fail_start(kh_consumer *c)
     tell_failure(c);
 }
 
+/* librdkafka tells of a refusal once, and asks again in silence: see try_refused. */
+static void note_refusal(kh_consumer *c, bool *is_refused)
+{
+    if (!*is_refused)
+        c->refused_count++;
+    *is_refused = true;
+    c->must_try_refused = true;
+    c->refused_again_ms = INT64_MAX;
+    tell_failure(c);
+}
+
+static void tell_group_refusal(kh_consumer *c)
+{
+    kh_error_set_kafka(&c->error, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED,
+                       "the group %s: the broker does not allow this client to be a member; it "
+                       "needs READ on the group",
+                       c->settings->group);
+    note_refusal(c, &c->is_group_refused);
+}
+
 static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
 {
     kh_consumer *c = opaque;
@@ -157,11 +178,7 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
         /* A group that is none: reading without one needs no permission for it. */
         if (!is_member(c))
             return;
-        kh_error_set_kafka(&c->error, code,
-                           "the group %s: the broker does not allow this client to be a member; it "
-                           "needs READ on the group",
-                           c->settings->group);
-        tell_failure(c);
+        tell_group_refusal(c);
         return;
     }
     snprintf(reason, sizeof reason, "%.*s", kh_config_shown_length(words), words);
@@ -644,6 +661,9 @@ static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
 {
     kh_consumer *c = opaque;
 
+    if (c->is_group_refused)
+        c->refused_count--;
+    c->is_group_refused = false;
     /* The whole assignment decides, never a part of it. */
     feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = false});
     if (!know_places(c, partitions)) {
@@ -661,57 +681,71 @@ static void on_rebalance(void *opaque, rd_kafka_resp_err_t code,
     kh_group_note(&c->group, code, partitions, kh_clock_ms());
 }
 
-static int64_t start_of(const kh_consumer *c, int index, int64_t committed,
-                        const kh_snapshot *asked)
+/* Where to read an assigned partition from; -1: that is not known yet. */
+static int64_t start_of(const kh_consumer *c, const kh_job *job, int index, int at)
 {
-    return kh_start_resume(
-        c->settings, &c->places.all[index], committed,
-        kh_job_low(asked, &c->places.all[index], kh_catchup_get(c->catchup, index)));
+    const kh_place *place = &c->places.all[index];
+
+    return kh_start_resume(c->settings, place, job->assigned->elems[at].offset,
+                           kh_job_low(&job->snapshot, place, kh_catchup_get(c->catchup, index)));
 }
 
-static void fail_assignment(kh_consumer *c, const kh_error *error)
+static int assigned_at(const kh_consumer *c, int at)
 {
-    c->error = *error;
-    c->retry_helper_ms = kh_clock_ms() + REFRESH_SOON_MS;
-    tell_failure(c);
+    const rd_kafka_topic_partition_t *assigned = &c->group.owed_partitions->elems[at];
+
+    return kh_places_named(&c->places, assigned->topic, assigned->partition);
 }
 
-static void on_assigned(kh_consumer *c, kh_job *job)
+/* Is it known where to begin all of them? If not, there is no leader to tell, perhaps. */
+static bool knows_starts(kh_consumer *c, const kh_job *job)
 {
-    rd_kafka_topic_partition_list_t *owed = c->group.owed_partitions;
-    const kh_snapshot *asked = &job->snapshot;
+    for (int i = 0; i < job->assigned->cnt; i++) {
+        int index = assigned_at(c, i);
 
-    if (c->group.owed != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
-        return;
-    if (job->refused) {
-        fail_assignment(c, &job->error);
-        return;
+        if (index < 0 || start_of(c, job, index, i) >= 0)
+            continue;
+        kh_reports_add_error(&c->reports, RD_KAFKA_RESP_ERR__NO_OFFSET,
+                             "the partition waits for an answer about where it begins",
+                             kh_places_topic(&c->places, index), c->places.all[index].partition,
+                             kh_clock_ms());
+        return false;
     }
-    for (int i = 0; i < owed->cnt; i++) {
-        int index = kh_places_named(&c->places, owed->elems[i].topic, owed->elems[i].partition);
+    return true;
+}
 
-        /* There is no leader to tell where it begins, perhaps: all is asked again. */
-        if (index >= 0 && start_of(c, index, job->assigned->elems[i].offset, asked) < 0) {
-            c->retry_helper_ms = kh_clock_ms() + RETRY_HELPER_MS;
-            kh_reports_add_error(&c->reports, RD_KAFKA_RESP_ERR__NO_OFFSET,
-                                 "the partition waits for an answer about where it begins",
-                                 kh_places_topic(&c->places, index), owed->elems[i].partition,
-                                 kh_clock_ms());
-            return;
-        }
-    }
-    for (int i = 0; i < owed->cnt; i++) {
-        int index = kh_places_named(&c->places, owed->elems[i].topic, owed->elems[i].partition);
-        kh_place *place = &c->places.all[index < 0 ? 0 : index];
+static void begin_assigned(kh_consumer *c, const kh_job *job)
+{
+    for (int i = 0; i < job->assigned->cnt; i++) {
+        int index = assigned_at(c, i);
+        kh_place *place;
 
         if (index < 0)
             continue;
-        place->next = start_of(c, index, job->assigned->elems[i].offset, asked);
+        place = &c->places.all[index];
+        place->next = start_of(c, job, index, i);
         place->committed = job->assigned->elems[i].offset;
         place->eof = -1;
-        owed->elems[i].offset = place->next;
+        c->group.owed_partitions->elems[i].offset = place->next;
         begin_place(c, index);
     }
+}
+
+static void on_assigned(kh_consumer *c, const kh_job *job)
+{
+    if (c->group.owed != RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        return;
+    if (job->refused) {
+        c->error = job->error;
+        c->retry_helper_ms = kh_clock_ms() + REFRESH_SOON_MS;
+        tell_failure(c);
+        return;
+    }
+    if (!knows_starts(c, job)) {
+        c->retry_helper_ms = kh_clock_ms() + RETRY_HELPER_MS;
+        return;
+    }
+    begin_assigned(c, job);
     kh_group_answer(&c->group, kh_clock_ms());
     if (!kh_group_is_eager(&c->group))
         return;
@@ -780,12 +814,7 @@ static void tell_refusal(kh_consumer *c, int index)
                        "topic %s: the broker does not allow this client to read it; it needs READ "
                        "on the topic",
                        kh_places_topic(&c->places, index));
-    if (!c->places.all[index].refused)
-        c->refused_count++;
-    c->places.all[index].refused = true;
-    c->must_try_refused = true;
-    c->refused_again_ms = INT64_MAX;
-    tell_failure(c);
+    note_refusal(c, &c->places.all[index].refused);
 }
 
 /* librdkafka tells of a refusal once and then asks again in silence. Reading that is taken up after
@@ -809,6 +838,8 @@ static void try_refused(kh_consumer *c, int64_t now_ms)
 /* Everything that came has been looked at. */
 static void look_for_silence(kh_consumer *c, int64_t now_ms)
 {
+    if (c->is_group_refused && now_ms >= c->refused_again_ms)
+        tell_group_refusal(c);
     for (int i = 0; i < c->places.count && now_ms >= c->refused_again_ms; i++)
         if (c->places.all[i].refused)
             tell_refusal(c, i);
@@ -1312,9 +1343,6 @@ static bool open_parts(kh_consumer *c, kh_config *config, kh_error *error)
     c->settings = kh_config_settings(kh_handles_config(c->handles));
     c->rk = kh_handles_rk(c->handles);
     c->helper = kh_handles_helper(c->handles);
-    c->latch = kh_latch_new(error);
-    if (c->latch == NULL || !make_room(c, error))
-        return false;
     c->fetching.rk = c->rk;
     c->fetching.queue = kh_handles_queue(c->handles);
     c->fetching.settings = c->settings;
@@ -1324,9 +1352,12 @@ static bool open_parts(kh_consumer *c, kh_config *config, kh_error *error)
                           .answers = kh_handles_answers(c->handles),
                           .settings = c->settings,
                           .places = &c->places,
-                          .catchup = c->catchup,
                           .fetching = &c->fetching,
                           .reports = &c->reports};
+    c->latch = kh_latch_new(error);
+    if (c->latch == NULL || !make_room(c, error))
+        return false;
+    c->group.catchup = c->catchup;
     return true;
 }
 
@@ -1356,7 +1387,7 @@ static kh_ending make_ending(kh_consumer *c)
 
     if (c->places.count > 0)
         ending.ever_assigned = kh_places_list(&c->places, 0, c->places.count);
-    if (c->settings == NULL || !is_member(c) || c->catchup == NULL)
+    if (!is_member(c))
         return ending;
     ending.uncommitted = kh_group_uncommitted(&c->group);
     ending.owed = c->group.owed;
@@ -1390,7 +1421,7 @@ void kh_consumer_close(kh_consumer *c, int wait_ms)
         kh_latch_close(c->latch);
     /* A loop that waits for one of the fds learns of the end. */
     kh_wakeup_notify(kh_handles_wakeup(handles));
-    if (c->settings != NULL && is_member(c))
+    if (is_member(c))
         kh_wakeup_notify(kh_handles_answered(handles));
     kh_handles_close(handles, &ending, wait_ms);
 }

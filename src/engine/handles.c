@@ -329,13 +329,18 @@ static void commit_last(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *o
 }
 
 /* Commits, gives everything back, tells the coordinator. A rebalance that nobody has answered would
- * be waited for. */
+ * be waited for. A cooperative member without partitions is closed without a word to the others,
+ * unless it unsubscribes first. */
 static void leave(kh_handles *handles)
 {
+    const kh_settings *settings = kh_config_settings(handles->config);
+
     if (handles->ending.uncommitted != NULL)
         commit_last(handles->rk, handles->ending.uncommitted);
     if (handles->ending.owed != 0)
         answer_in_passing(handles->rk, handles->ending.owed, handles->ending.owed_partitions);
+    if (settings->group != NULL && !settings->is_static)
+        (void)rd_kafka_unsubscribe(handles->rk);
     rd_kafka_consumer_close(handles->rk);
 }
 

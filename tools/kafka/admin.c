@@ -7,7 +7,7 @@
  *   kafka-admin BOOTSTRAP delete-records TOPIC PARTITION OFFSET [PARTITION OFFSET ...]
  *   kafka-admin BOOTSTRAP ends TOPIC
  *   kafka-admin BOOTSTRAP config TOPIC NAME=VALUE ...
- *   kafka-admin BOOTSTRAP acl-allow TOPIC USER OPERATION ...
+ *   kafka-admin BOOTSTRAP acl-allow TOPIC|group:GROUP USER OPERATION ...
  *   kafka-admin BOOTSTRAP lead TOPIC PARTITION NODE
  *   kafka-admin BOOTSTRAP committed TOPIC GROUP
  *
@@ -533,17 +533,20 @@ static bool check_acls(const rd_kafka_acl_result_t **results, size_t count)
     return fine;
 }
 
-static bool allow(session *admin, const char *topic, const char *principal,
+static bool allow(session *admin, const char *name, const char *principal,
                   rd_kafka_AclOperation_t operation)
 {
+    static const char group[] = "group:"; /* no topic has a colon in its name */
+    bool is_group = strncmp(name, group, sizeof(group) - 1) == 0;
     char reason[256];
     size_t count;
     rd_kafka_AclBinding_t *binding = rd_kafka_AclBinding_new(
-        RD_KAFKA_RESOURCE_TOPIC, topic, RD_KAFKA_RESOURCE_PATTERN_LITERAL, principal, "*",
-        operation, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, reason, sizeof(reason));
+        is_group ? RD_KAFKA_RESOURCE_GROUP : RD_KAFKA_RESOURCE_TOPIC,
+        is_group ? name + sizeof(group) - 1 : name, RD_KAFKA_RESOURCE_PATTERN_LITERAL, principal,
+        "*", operation, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, reason, sizeof(reason));
 
     if (binding == NULL)
-        return fail("acl-allow %s: %s", topic, reason);
+        return fail("acl-allow %s: %s", name, reason);
     rd_kafka_CreateAcls(admin->client, &binding, 1, start_call(admin, RD_KAFKA_ADMIN_OP_CREATEACLS),
                         admin->queue);
     rd_kafka_AclBinding_destroy(binding);
