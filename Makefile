@@ -14,6 +14,9 @@
 #   make nginx           four workers under load that read a million messages; reloads, faults, memory
 #   make faults          brokers killed, stopped, moved; networks cut
 #   make chaos           the same at random under a steady writer; KH_CHAOS_SECONDS=180, KH_CHAOS_SEED
+#   make churn           members of a group that come, go and die at random, while it is written;
+#                        KH_CHURN_SECONDS=120, KH_CHURN_SEED; with LIBRDKAFKA=2.16.0 also
+#                        KH_CHURN_STRATEGY=cooperative or consumer
 #   make matrix          what librdkafka has a part in, with newer ones than Debian's 2.0.2, which
 #                        `make test` runs with; LIBRDKAFKA="2.10.1 2.11.1" for others
 #   make bench           the module beside a plain C loop on librdkafka and other clients, on a real
@@ -181,6 +184,15 @@ chaos:
 	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin $(OUT)/proxy
 	@KH_CHAOS_SECONDS=$(KH_CHAOS_SECONDS) KH_TEST_LIMIT_S=$$(($(KH_CHAOS_SECONDS) + 400)) \
 		tools/test --chaos
+
+KH_CHURN_SECONDS ?= 120
+.PHONY: churn
+churn:
+	@tools/setup build spec $(if $(LIBRDKAFKA),pip)
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 all $(OUT)/kafka-admin
+	@KH_CHURN_SECONDS=$(KH_CHURN_SECONDS) KH_TEST_LIMIT_S=$$(($(KH_CHURN_SECONDS) + 300)) \
+		tools/test --churn $(LIBRDKAFKA)
 
 .PHONY: matrix
 matrix:

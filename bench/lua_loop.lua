@@ -1,6 +1,6 @@
 --- The module's side of the benchmarks: the same works as c_loop.c, the same lines of figures.
 --
---     lua lua_loop.lua ADDRESSES TOPIC count|table [messages|fields]
+--     lua lua_loop.lua ADDRESSES TOPIC count|table|alone|member [messages|fields]
 --     lua lua_loop.lua ADDRESSES TOPIC idle SECONDS
 --     lua lua_loop.lua ADDRESSES TOPIC live MESSAGES
 --
@@ -24,8 +24,9 @@ local function peak_kb()
   return tonumber(read_file "/proc/self/status":match "VmHWM:%s*(%d+)")
 end
 
-local function caught_up(handler, fields)
-  local consumer = assert(history.new { addresses = addresses, topics = topic })
+local function caught_up(handler, fields, group)
+  local consumer = assert(history.new { addresses = addresses, topics = topic, consumer_group = group,
+    from_beginning = true })
   assert(consumer:read_history(handler, {
     stop_at = "caught_up", fields = fields, batch = rawget(_G, "BATCH"),
   }))
@@ -50,6 +51,28 @@ function works.count(form)
   tell_history(consumer, now() - began, os.clock(), bytes)
   return consumer
 end
+
+-- The same as count, without a group and as its only member. Time begins with the first message: how long
+-- joining takes is the broker's.
+local function count_from_first(form, group)
+  local bytes, first = 0, nil
+  local function add(value)
+    first = first or now()
+    bytes = bytes + #value
+  end
+  local consumer
+  if form == "fields" then
+    consumer = caught_up(add, { "value" }, group)
+  else
+    consumer = caught_up(function(msg) add(msg.value) end, nil, group)
+  end
+  tell_history(consumer, now() - first, os.clock(), bytes)
+  return consumer
+end
+
+function works.alone(form) return count_from_first(form) end
+
+function works.member(form) return count_from_first(form, topic) end
 
 works["table"] = function(form)
   local keys, used = {}, 0

@@ -258,7 +258,7 @@ function race.read(contestants, rounds, topic, work)
     first = first or figures
     figures.messages = figures.messages or first.messages -- kcat does not say
     assert(figures.messages == first.messages and (figures.result or first.result) == first.result,
-      contestant.name .. " read something else than the C loop")
+      contestant.name .. " read something else than " .. able[1].name)
     return figures
   end)
   return runs, able
@@ -367,12 +367,12 @@ local reading = {
     value = function(run) return run.kb / 1024 end },
 }
 
---- Races, saves and prints.
-function race.read_and_print(name, contestants, topic, work)
+--- Races, saves and prints. bases: with whose runs each compares, by number; nil: all with the first.
+function race.read_and_print(name, contestants, topic, work, bases)
   local runs, able = race.read(contestants, settings.rounds, topic, work)
   local rows = {}
   for i, contestant in ipairs(able) do
-    rows[i] = { name = contestant.name, runs = runs[i] }
+    rows[i] = { name = contestant.name, runs = runs[i], base = bases and runs[bases[i]] }
     race.save(name, { "messages", "seconds", "cpu", "kb" }, topic.name, work, contestant.name, runs[i])
   end
   race.print(("%s, %s: %d messages, medians of %d rounds"):format(topic.name, work, topic.messages,

@@ -163,6 +163,23 @@ function kafka.ends(topic)
   return ends
 end
 
+-- What the group has committed of a topic: {[partition] = offset}.
+function kafka.committed(topic, group)
+  local committed = {}
+  for partition, offset in admin("committed", { topic, group }):gmatch("(%d+) (%-?%d+)\n") do
+    committed[tonumber(partition)] = tonumber(offset)
+  end
+  return committed
+end
+
+-- Changes settings of a group, by Kafka's own command, which takes 2 s; settings: {name = value}.
+function kafka.configure_group(group, settings)
+  run({ "sh", "-c", [[exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" -cp 'build/kafka/jars/*' \
+    kafka.admin.ConfigCommand --bootstrap-server "$1" --alter --entity-type groups --entity-name "$2" \
+    --add-config "$3"]], "sh", kafka.addresses(), group,
+    table.concat(append_settings({}, settings), ",") })
+end
+
 -- Changes settings of a topic and keeps the others; settings: {name = value}.
 function kafka.config(topic, settings)
   admin("config", append_settings({ topic }, settings))

@@ -9,6 +9,7 @@
  *   kafka-admin BOOTSTRAP config TOPIC NAME=VALUE ...
  *   kafka-admin BOOTSTRAP acl-allow TOPIC|group:GROUP USER OPERATION ...
  *   kafka-admin BOOTSTRAP lead TOPIC PARTITION NODE
+ *   kafka-admin BOOTSTRAP committed TOPIC GROUP
  *
  * create, partitions and delete return when the metadata shows the result: every partition with a
  * leader, or the topic gone. delete-records takes -1 for the end. ends prints "partition low high"
@@ -16,6 +17,7 @@
  * topic's other settings. acl-allow gives a user ("reader", "CN=client") rights on the topic:
  * describe, read, write, ... lead makes a node the leader, which must hold a replica that is in
  * sync; it returns when the metadata shows that, and prints the number of the leader before.
+ * committed prints "partition offset" a line for the partitions that the group has committed.
  *
  * Nothing takes longer than some 30 s. Errors go to stderr; the exit status is 0 on success, 1 when
  * it failed, 2 when the command line is not understood.
@@ -765,6 +767,51 @@ static bool run_lead(session *admin, argument_list arguments)
     return true;
 }
 
+/* --- groups
+ * --------------------------------------------------------------------------------------*/
+
+static bool print_committed(const rd_kafka_group_result_t *group, const char *topic)
+{
+    const rd_kafka_error_t *error = rd_kafka_group_result_error(group);
+    const rd_kafka_topic_partition_list_t *offsets;
+
+    if (error != NULL)
+        return fail("committed %s: %s", topic, rd_kafka_error_string(error));
+    offsets = rd_kafka_group_result_partitions(group);
+    for (int i = 0; i < offsets->cnt; i++) {
+        const rd_kafka_topic_partition_t *place = &offsets->elems[i];
+        if (strcmp(place->topic, topic) != 0)
+            continue;
+        if (place->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return fail("committed %s [%d]: %s", topic, (int)place->partition,
+                        rd_kafka_err2str(place->err));
+        printf("%d %lld\n", (int)place->partition, (long long)place->offset);
+    }
+    return true;
+}
+
+static bool run_committed(session *admin, argument_list arguments)
+{
+    rd_kafka_ListConsumerGroupOffsets_t *question =
+        rd_kafka_ListConsumerGroupOffsets_new(arguments.values[1], NULL);
+    bool fine = true;
+    size_t count;
+
+    rd_kafka_ListConsumerGroupOffsets(admin->client, &question, 1,
+                                      start_call(admin, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS),
+                                      admin->queue);
+    rd_kafka_ListConsumerGroupOffsets_destroy(question);
+    rd_kafka_event_t *event = await_result(admin, "committed");
+    if (event == NULL)
+        return false;
+    const rd_kafka_group_result_t **groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
+        rd_kafka_event_ListConsumerGroupOffsets_result(event), &count);
+    for (size_t i = 0; i < count; i++)
+        fine = print_committed(groups[i], arguments.values[0]) && fine;
+    rd_kafka_event_destroy(event);
+    return fine;
+}
+
 /* --- the program -------------------------------------------------------------------------------*/
 
 static const verb_entry verbs[] = {
@@ -776,6 +823,7 @@ static const verb_entry verbs[] = {
     {"config", 2, run_config},
     {"acl-allow", 3, run_acl_allow},
     {"lead", 3, run_lead},
+    {"committed", 2, run_committed},
 };
 
 static const verb_entry *find_verb(const char *name)
@@ -819,9 +867,9 @@ int main(int argc, char **argv)
     session admin = {.deadline_ms = now_ms() + TIMEOUT_MS};
 
     if (verb == NULL || argc - 3 < verb->arguments_least) {
-        fail(
-            "usage: kafka-admin BOOTSTRAP create|delete|partitions|delete-records|ends|config|"
-            "acl-allow|lead TOPIC ...; the first lines of tools/kafka/admin.c say which arguments");
+        fail("usage: kafka-admin BOOTSTRAP create|delete|partitions|delete-records|ends|config|"
+             "acl-allow|lead|committed TOPIC ...; the first lines of tools/kafka/admin.c say which "
+             "arguments");
         return 2;
     }
     admin.client = connect_to(argv[1]);
