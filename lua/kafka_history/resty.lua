@@ -47,7 +47,6 @@ local function connect(bell)
   if not ok then return nil, err end
   ok, err = engine.redirect(consumer, doorbell)
   if not ok then return nil, err end
-  engine.wake(consumer) -- in case that it was notified before
   return socket
 end
 
@@ -56,13 +55,13 @@ end
 local function listen(_, bell)
   local socket
   socket, bell.failure = connect(bell)
+  ring(bell) -- in case that it was notified before
   while socket and not bell.ended and not bell.failure do
     local bytes, err = socket:receiveany(4096)
     if not bytes and err ~= "timeout" then bell.failure = err end
     ring(bell)
   end
   if socket then socket:close() end
-  ring(bell)
 end
 
 local function bell_of(consumer)
