@@ -47,20 +47,18 @@ local function connect(bell)
   if not ok then return nil, err end
   ok, err = engine.redirect(consumer, doorbell)
   if not ok then return nil, err end
-  engine.wake(consumer) -- in case that it was notified before
   return socket
 end
 
 -- In a timer of its own, since a cosocket is its maker's alone: passes on what librdkafka's threads write
 -- to the other end, which closes with the consumer when that is collected.
 local function listen(_, bell)
-  local socket, err = connect(bell)
-  bell.failure = err
-  ring(bell)
-  while socket and not bell.ended do
-    local bytes
-    bytes, err = socket:receiveany(4096)
-    if not bytes and err ~= "timeout" then break end
+  local socket
+  socket, bell.failure = connect(bell)
+  ring(bell) -- in case that it was notified before
+  while socket and not bell.ended and not bell.failure do
+    local bytes, err = socket:receiveany(4096)
+    if not bytes and err ~= "timeout" then bell.failure = err end
     ring(bell)
   end
   if socket then socket:close() end
@@ -70,8 +68,8 @@ local function bell_of(consumer)
   local bell = bells[consumer]
   if not bell then
     bell = { semaphore = semaphore.new(), of = setmetatable({ consumer = consumer }, { __mode = "v" }) }
-    bells[consumer] = bell
     assert(ngx.timer.at(0, listen, bell))
+    bells[consumer] = bell
   end
   return bell
 end
@@ -79,7 +77,9 @@ end
 function loop.wait(_, seconds, consumer)
   local bell = bell_of(consumer)
   bell.semaphore:wait(math.max(seconds or FOREVER_S, 0.001))
-  if bell.failure then error("cannot be woken: " .. bell.failure, 0) end
+  if not bell.failure then return end
+  bells[consumer] = nil -- the next one may do better
+  error("cannot be woken: " .. bell.failure, 0)
 end
 
 -- ngx.sleep(0) may come back before nginx has looked at its sockets.

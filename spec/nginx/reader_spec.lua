@@ -275,10 +275,16 @@ describe("in nginx", function()
     os.execute("rmdir " .. directory)
   end)
 
-  it("says what is wrong when it cannot be woken", function()
-    start(3, "", { main = "env TMPDIR=/nonexistent;" })
-    assert.matches("cannot be woken: .*/nonexistent",
+  it("says what is wrong when it cannot be woken, and reads when that is mended", function()
+    local directory = nginx.directory()
+    start(3, "", { main = ("env TMPDIR=%s/later;"):format(directory) })
+    assert.matches("cannot be woken: SYSTEM: .*/later",
       server:run "return select(2, pcall(consumer.read_history, consumer, collect))")
+    os.execute(("mkdir %s/later"):format(directory))
+    server:run "read()"
+    assert.equal("true", server:run "return consumer:caught_up():wait(10)")
+    quit_in_silence()
+    os.execute("rm -r " .. directory)
   end)
 
   it("has several consumers in one worker", function()

@@ -110,9 +110,10 @@ function nginx.run(directory, configuration, port, prefix)
   write_file(directory .. "/nginx.conf", configuration)
   os.execute(([[
     cd %s && PATH=$PATH:/usr/sbin || exit
-    nginx -p %s -c %s/nginx.conf </dev/null >output 2>&1 &
+    timeout --foreground 600 nginx -p %s -c %s/nginx.conf </dev/null >output 2>&1 &
     echo $! >pid
   ]]):format(directory, prefix or directory, directory))
+  -- That of timeout, which ends nginx when nobody else has.
   self.pid = assert(tonumber(read_file(directory .. "/pid")))
   running[self] = true
   nginx.wait_until(function()
@@ -123,6 +124,9 @@ function nginx.run(directory, configuration, port, prefix)
     if connection then connection:close() end
     return connection
   end, 20, "an answer of nginx's")
+  self.pid = nginx.wait_until(function()
+    return tonumber(read_file(directory .. "/nginx.pid") or "")
+  end, 20, "nginx.pid")
   return self
 end
 
