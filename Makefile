@@ -11,6 +11,7 @@
 #   make install         PREFIX=/usr/local, DESTDIR; with LUA=luajit for Lua 5.1 and LuaJIT
 #
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
+#   make nginx           four workers under load that read a million messages; reloads, faults, memory
 #   make faults          brokers killed, stopped, moved; networks cut
 #   make chaos           the same at random under a steady writer; KH_CHAOS_SECONDS=180, KH_CHAOS_SEED
 #   make churn           members of a group that come, go and die at random, while it is written;
@@ -146,7 +147,7 @@ demo:
 	@eval "$$($(MAKE) -s --no-print-directory env)" && exec $(LUA) examples/demo.lua
 
 # A host that cannot be had is named, and its tests are left out; not in continuous integration.
-SETUP_HOSTS = @tools/setup hosts || { echo 'test: goes without these hosts' >&2; [ -z "$$CI" ]; }
+SETUP_HOSTS = @tools/setup hosts nginx || { echo 'test: goes without these hosts' >&2; [ -z "$$CI" ]; }
 
 .PHONY: test
 test:
@@ -157,6 +158,13 @@ test:
 	@$(BUILD_ALL) LUA=luajit all examples
 	@$(BUILD_ALL) WAKEUP_PIPE=1 engine-tests
 	@tools/test
+
+.PHONY: nginx
+nginx:
+	@tools/setup build luajit spec nginx
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=luajit all $(OUT)/kafka-admin
+	@KH_TEST_LIMIT_S=900 tools/test --nginx
 
 .PHONY: faults
 faults:
@@ -239,7 +247,7 @@ WHAT ?= all
 bench: export PLOTS := $(if $(QUICK)$(LIBRDKAFKA)$(ONLY)$(filter-out all,$(WHAT)),$(PLOTS),doc/bench)
 bench:
 	@tools/setup build luajit
-	@tools/setup bench hosts || echo 'bench: goes without what is missing' >&2
+	@tools/setup bench hosts nginx || echo 'bench: goes without what is missing' >&2
 	@$(if $(QUICK)$(KAFKA_HISTORY_BROKER),,tools/kafka/kafka install)
 	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/bench/python $(OUT)/kafka-admin
 	@$(BUILD_ALL) LUA=luajit bench-programs

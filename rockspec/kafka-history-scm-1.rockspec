@@ -59,6 +59,7 @@ build = {
         "src/lua/binding.c",
         "src/lua/broker.c",
         "src/lua/consumer.c",
+        "src/lua/doorbell.c",
         "src/lua/message.c",
         "src/lua/module.c",
         "src/lua/producer.c",
@@ -79,5 +80,7 @@ build = {
     ["kafka_history.producer"] = "lua/kafka_history/producer.lua",
     ["kafka_history.progress"] = "lua/kafka_history/progress.lua",
     ["kafka_history.reader"] = "lua/kafka_history/reader.lua",
+    ["kafka_history.resty"] = "lua/kafka_history/resty.lua",
+    ["kafka_history.resty_worker"] = "lua/kafka_history/resty_worker.lua",
   },
 }

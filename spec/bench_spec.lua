@@ -47,5 +47,6 @@ describe("the benchmarks", function()
       assert.are.equal(2, rows, output)
     end
     assert.truthy(output:find "\n| copas +| luajit +| +1 |", output)
+    assert.truthy(output:find "\n| nginx +| luajit +| +1 |", output)
   end)
 end)

@@ -8,9 +8,14 @@
 --     pause(consumer)           lets whatever else is ready in the loop run once; nil: there is no loop
 --     await(waitable, deadline) the results of waitable:wait; deadline as of engine.now(), or nil
 --     close(consumer)           begins its end, and waits for that for at most host.CLOSE_S
+--     turned(consumer, latch)   after each turn of the reader: the waitable, if there is one, may have
+--                               been released; nil: it is watched by its descriptor
+--     relay(leg)                calls leg(batches), which reads so many, until it returns something else
+--                               than "again": the results; nil: reading need not change its place
+--     refusal                   what await says where inside() is false
 --
--- `blocking` is the host without a loop. For a loop that can watch file descriptors,
--- `host.adapt(loop)` makes one of three functions, see below.
+-- The last three may be missing. `blocking` is the host without a loop. For a loop that can watch file
+-- descriptors, `host.adapt(loop)` makes one of three functions, see below.
 
 local core = require "kafka_history.core"
 
@@ -58,8 +63,9 @@ end
 -- @tparam table loop
 --   inside()            is this code run by the loop, and can it yield to it?
 --   refusal             the error where it is not; nil: the thread waits then
---   wait(fd, seconds)   yields until the fd is readable, at most that long (nil: no bound); may return
---                       early; any number of coroutines may wait for the same fd
+--   wait(fd, seconds, consumer)   yields until the fd is readable, at most that long (nil: no bound); may
+--                       return early; any number of coroutines may wait for the same fd, which is that of
+--                       the consumer, or of a waitable when there is none
 --   pause(fd)           yields until everything else that is ready has run once; the fd is any open one
 function host.adapt(loop)
   local own = { inside = loop.inside }
@@ -73,13 +79,13 @@ function host.adapt(loop)
   function own.wait(consumer, seconds)
     if not is_inside() then return blocking.wait(consumer, seconds) end
     local left = sooner(seconds >= 0 and seconds or nil, engine.timeout(consumer))
-    if left ~= 0 then loop.wait(engine.pollfd(consumer), left) end
+    if left ~= 0 then loop.wait(engine.pollfd(consumer), left, consumer) end
   end
 
   function own.rest(consumer, seconds)
     if not is_inside() then return blocking.rest(consumer, seconds) end
     engine.rest(consumer, 0) -- which silences the fd
-    loop.wait(engine.pollfd(consumer), seconds)
+    loop.wait(engine.pollfd(consumer), seconds, consumer)
   end
 
   function own.answer(consumer, seconds)
@@ -107,7 +113,7 @@ function host.adapt(loop)
     while not engine.has_ended(consumer) do
       local left = deadline - now()
       if left <= 0 then return end
-      loop.wait(engine.pollfd(consumer), left)
+      loop.wait(engine.pollfd(consumer), left, consumer)
     end
   end
 

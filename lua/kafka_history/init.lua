@@ -202,6 +202,7 @@ function methods.close(consumer)
     interrupt(consumer, shared)
   else
     shared.host.close(consumer)
+    reader.tell_host(consumer, shared)
   end
   return true
 end
@@ -221,6 +222,7 @@ function waitable.methods.wait(latch, seconds)
   end
   local its_host = hosts[latch]
   if its_host.inside() then return its_host.await(latch, deadline) end
+  if its_host.refusal then error("wait: " .. its_host.refusal, 2) end
   error("wait: this state owns the consumer, so nobody would read while it waits; use "
     .. 'read_history(handler, { stop_at = "caught_up" }), or the adapter of your event loop and a '
     .. "coroutine of the loop's", 2)

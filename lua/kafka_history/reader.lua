@@ -49,8 +49,14 @@ local function is_interrupt(shared, failure)
     and failure.raised:find("interrupted!", 1, true) and not engine.catches_sigint()
 end
 
-local function fail(consumer, code, text, raised)
+--- The waitable may have been released.
+function reader.tell_host(consumer, shared)
+  if shared.host.turned then shared.host.turned(consumer, shared.waitable) end
+end
+
+local function fail(consumer, shared, code, text, raised)
   engine.fail(consumer, code, text)
+  reader.tell_host(consumer, shared)
   return nil, code .. ": " .. text, code, raised
 end
 
@@ -61,7 +67,7 @@ local function call_back(consumer, shared, name, callback, ...)
   if ok then return true end
   local failure = to_failure(caught)
   if is_interrupt(shared, failure) then error(failure.raised, 0) end
-  return fail(consumer, "CALLBACK", name .. " raised an error: " .. failure.text, failure.raised)
+  return fail(consumer, shared, "CALLBACK", name .. " raised an error: " .. failure.text, failure.raised)
 end
 
 local function tell_reports(consumer, shared)
@@ -141,8 +147,8 @@ local function describe_failure(consumer, failure)
   return ("%s[%d]@%d: %s"):format(message.topic, message.partition, message.offset, failure.text)
 end
 
-local function stop_at_failure(consumer, failure)
-  return fail(consumer, "HANDLER", describe_failure(consumer, failure), failure.raised)
+local function stop_at_failure(consumer, shared, failure)
+  return fail(consumer, shared, "HANDLER", describe_failure(consumer, failure), failure.raised)
 end
 
 local function skip(shared)
@@ -187,15 +193,15 @@ end
 local function on_failure(consumer, shared, policy, failure)
   local attempt = count_attempt(consumer, shared)
   if policy == "skip" then return skip(shared) end
-  if policy == nil or policy == "stop" then return stop_at_failure(consumer, failure) end
+  if policy == nil or policy == "stop" then return stop_at_failure(consumer, shared, failure) end
   if options.callable(policy) then
     local verdict = ask_policy(consumer, shared, policy, failure, attempt)
     if verdict == "skip" then return skip(shared) end
     if verdict == "retry" then return retry(shared) end
-    return stop_at_failure(consumer, failure)
+    return stop_at_failure(consumer, shared, failure)
   end
   if attempt <= policy.retry then return retry(shared, policy.backoff) end
-  return stop_at_failure(consumer, failure)
+  return stop_at_failure(consumer, shared, failure)
 end
 
 -- Runs the handler over the batch. true: read on; else the results of read_history.
@@ -233,6 +239,7 @@ local function fill(consumer, shared, opts)
   if shared.alive_at then shared.alive_at = now() + ALIVE end
   local count, caught_up, has_reports, failed_reports =
     engine.advance(consumer, opts.batch or BATCH, opts.stop_at == "caught_up", opts.numbers)
+  reader.tell_host(consumer, shared)
   if count and not has_reports then return count, caught_up end
   if count or failed_reports then
     local ok, err, code, raised = tell_reports(consumer, shared)
@@ -387,6 +394,7 @@ local function finish(consumer, shared)
   else
     engine.settle(consumer)
   end
+  reader.tell_host(consumer, shared)
 end
 
 local function conclude(consumer, shared, completed, ...)
@@ -405,10 +413,10 @@ local function within(consumer, shared, body, ...)
   return conclude(consumer, shared, pcall(run_body, consumer, shared, body, ...))
 end
 
-local function read(consumer, shared, handler, opts)
-  local clock = new_clock(opts)
+-- Reads so many batches, and returns "again"; or the results of read_history.
+local function read_batches(consumer, shared, handler, opts, clock, batches)
   local fresh = false
-  while true do
+  for _ = 1, batches do
     local ready, err, code, raised = prepare(consumer, shared, opts, clock, fresh)
     if ready == "stop" then return true end
     if not ready then return nil, err, code, raised end
@@ -417,6 +425,16 @@ local function read(consumer, shared, handler, opts)
     ok, err, code, raised = handle_batch(consumer, shared, handler, opts, next_look(shared, clock))
     if not ok then return nil, err, code, raised end
   end
+  return "again"
+end
+
+local function read(consumer, shared, handler, opts)
+  local clock = new_clock(opts)
+  local function leg(batches)
+    return read_batches(consumer, shared, handler, opts, clock, batches)
+  end
+  if shared.host.relay then return shared.host.relay(leg) end
+  return leg(math.huge)
 end
 
 function reader.read_history(consumer, handler, given)

@@ -7,11 +7,14 @@
 #include "tap.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static struct tap tap;
 
@@ -387,6 +390,50 @@ static void test_dropping_the_count(struct resources before)
     tap_check(&tap, are_back(before), "the count may be given up before the last one has left");
 }
 
+/* Whether something can be read there within ten seconds. */
+static bool is_told(int fd)
+{
+    struct pollfd watched = {.fd = fd, .events = POLLIN};
+
+    return poll(&watched, 1, 10000) == 1;
+}
+
+static void test_redirecting(struct resources before)
+{
+    kh_handles *handles = open_handles();
+    unsigned char bytes[64];
+    kh_error error;
+    int ends[2];
+    ssize_t got;
+    bool made =
+        socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0 && fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0;
+
+    tap_check(&tap, made && kh_handles_redirect(handles, ends[1], &error),
+              "wake-ups are redirected to a socket");
+    kh_wakeup_notify(kh_handles_wakeup(handles));
+    got = is_told(ends[0]) ? read(ends[0], bytes, sizeof bytes) : -1;
+    tap_check(&tap, got >= 8 && memcmp(bytes, kh_wakeup_payload, 8) == 0,
+              "its other end gets them");
+    kh_wakeup_drain(kh_handles_wakeup(handles));
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 0);
+    tap_check(&tap, is_told(ends[0]), "the end of the handles is told there as well");
+    while (!kh_handles_have_ended(handles) && is_told(ends[0]))
+        (void)read(ends[0], bytes, sizeof bytes);
+    kh_handles_drop(handles);
+    do
+        got = is_told(ends[0]) ? read(ends[0], bytes, sizeof bytes) : -1;
+    while (got > 0);
+    tap_check(&tap, got == 0, "and it closes with them");
+    close(ends[0]);
+    tap_check(&tap, are_back(before), "nothing is left of handles that were redirected");
+
+    handles = open_handles();
+    tap_check(&tap, !kh_handles_redirect(handles, -1, &error) && strcmp(error.name, "SYSTEM") == 0,
+              "what is no socket is refused");
+    kh_handles_close(handles, &(kh_ending){.free_job = free_job}, 5000);
+    kh_handles_drop(handles);
+}
+
 static void test_failing_to_open(struct resources before)
 {
     kh_error error = {.name = ""};
@@ -425,6 +472,7 @@ int main(void)
     test_waking(before);
     test_leaving(before);
     test_dropping_the_count(before);
+    test_redirecting(before);
     test_failing_to_open(before);
     return tap_end(&tap);
 }

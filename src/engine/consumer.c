@@ -856,6 +856,12 @@ static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message
         feed_offset(c, KH_EVENT_EOF, index, message->offset);
         return;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+        if (!kh_library_position_is_exact() && message->offset == place->eof + 1) {
+            /* librdkafka went on one past the end that it had shown. */
+            kh_fetching_begin_anew(&c->fetching, index);
+            return;
+        }
+        /* fall through */
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
     case KH_LOG_TRUNCATION:
         feed_offset(c, KH_EVENT_RESET, index, 0);
@@ -1212,6 +1218,11 @@ void kh_consumer_wake(const kh_consumer *c)
 {
     if (c->handles != NULL)
         kh_wakeup_notify(kh_handles_wakeup(c->handles));
+}
+
+bool kh_consumer_redirect(kh_consumer *c, int fd, kh_error *error)
+{
+    return kh_handles_redirect(c->handles != NULL ? c->handles : c->closed_handles, fd, error);
 }
 
 /* --- asking ----------------------------------------------------------------------------------- */

@@ -85,6 +85,10 @@ int kh_consumer_rest(const kh_consumer *consumer, int timeout_ms);
 /* Makes the fd readable. */
 void kh_consumer_wake(const kh_consumer *consumer);
 
+/* For hosts that wait for nothing but sockets of their own: notifications go to the other end of
+ * this one from now on, see kh_wakeup_redirect; the fd is silent. Takes `fd` over in any case. */
+bool kh_consumer_redirect(kh_consumer *consumer, int fd, kh_error *error);
+
 /* The consumer's signal; share it to keep it. */
 kh_latch *kh_consumer_latch(const kh_consumer *consumer);
 

@@ -104,11 +104,28 @@ void kh_fetching_begin(kh_fetching *f, int place)
     add_one(f, place);
 }
 
+/* Around a rebalance librdkafka pauses what a member keeps, and goes on at its own position: where
+ * that is one past an end-of-partition, the next message would be left out. */
+static void distrust_positions(kh_fetching *f)
+{
+    for (int i = 0; i < f->places->count; i++) {
+        kh_place *place = &f->places->all[i];
+
+        if (place->assigned && place->eof >= 0 && !place->parked && !place->begin_anew) {
+            kh_fetching_drop(f, i);
+            place->begin_anew = true;
+            f->anew_count++;
+        }
+    }
+}
+
 void kh_fetching_unbind(kh_fetching *f)
 {
     bool whole = kh_handles_is_eager(f->rk);
     bool any = false;
 
+    if (f->is_bound && !whole && !kh_library_position_is_exact())
+        distrust_positions(f);
     f->is_bound = false;
     for (int i = 0; i < f->places->count && f->anew_count > 0; i++) {
         if (!f->places->all[i].begin_anew)

@@ -57,7 +57,8 @@ void kh_fetching_begin(kh_fetching *fetching, int place);
 /* Reads a place from its `next` on, which may lie anywhere; what was pulled of it is dropped. */
 void kh_fetching_begin_anew(kh_fetching *fetching, int place);
 
-/* The rebalance has been answered: begins those anew that had to wait for it. */
+/* The rebalance has been answered: begins those anew that had to wait for it, or that librdkafka
+ * would go on with at the wrong offset. */
 void kh_fetching_unbind(kh_fetching *fetching);
 
 /* Fetches nothing more of a place, and drops what was pulled of it, until it is released: then it

@@ -261,6 +261,11 @@ const kh_wakeup *kh_handles_wakeup(const kh_handles *handles)
     return &handles->wakeup;
 }
 
+bool kh_handles_redirect(kh_handles *handles, int fd, kh_error *error)
+{
+    return kh_wakeup_redirect(&handles->wakeup, fd, error);
+}
+
 /* --- closing ---------------------------------------------------------------------------------- */
 
 void kh_handles_keep_queue(kh_handles *handles, const char *topic, int32_t partition)

@@ -46,6 +46,9 @@ const kh_wakeup *kh_handles_answered(const kh_handles *handles); /* readable: se
 kh_helper *kh_handles_helper(const kh_handles *handles);
 const kh_wakeup *kh_handles_wakeup(const kh_handles *handles);
 
+/* As kh_wakeup_redirect; also after kh_handles_close. */
+bool kh_handles_redirect(kh_handles *handles, int fd, kh_error *error);
+
 /* To be called once for each partition when it has been assigned: where librdkafka cannot end after
  * a topic was deleted, its queue is needed then. */
 void kh_handles_keep_queue(kh_handles *handles, const char *topic, int32_t partition);

@@ -55,6 +55,17 @@ bool kh_wakeup_open(kh_wakeup *wakeup, kh_error *error)
 
 #endif
 
+bool kh_wakeup_redirect(kh_wakeup *wakeup, int fd, kh_error *error)
+{
+    bool done =
+        dup2(fd, wakeup->write_fd) >= 0 && fcntl(wakeup->write_fd, F_SETFD, FD_CLOEXEC) == 0;
+
+    if (!done)
+        kh_error_set_errno(error, errno, "cannot redirect wake-ups to a socket");
+    close(fd);
+    return done;
+}
+
 void kh_wakeup_notify(const kh_wakeup *wakeup)
 {
     ssize_t written;

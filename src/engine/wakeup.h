@@ -2,8 +2,9 @@
  * kh_wakeup: a file descriptor that becomes readable when somebody notifies it.
  *
  * An eventfd on Linux; a non-blocking pipe elsewhere, and on Linux too when built with
- * -DKH_WAKEUP_PIPE (which is how the pipe is tested). The owner opens and closes it; any thread may
- * notify it in between. Errors are reported as kh_error "SYSTEM" (out of file descriptors).
+ * -DKH_WAKEUP_PIPE (which is how the pipe is tested). The owner opens, redirects and closes it; any
+ * thread may notify it in between. Errors are reported as kh_error "SYSTEM" (out of file
+ * descriptors).
  */
 #ifndef KH_WAKEUP_H
 #define KH_WAKEUP_H
@@ -26,6 +27,12 @@ extern const unsigned char kh_wakeup_payload[8];
 
 bool kh_wakeup_open(kh_wakeup *wakeup, kh_error *error);
 void kh_wakeup_notify(const kh_wakeup *wakeup);
+
+/* From now on notifications are written to what `fd` is open for, a socket that does not block: who
+ * reads at its other end gets them, read_fd tells nothing any more, and draining is the reader's.
+ * Closes `fd`, whose place write_fd takes: that keeps its number, so that nobody who writes to it,
+ * librdkafka among them, has to be told. The process must ignore SIGPIPE: the reader may go. */
+bool kh_wakeup_redirect(kh_wakeup *wakeup, int fd, kh_error *error);
 
 /* Takes all notifications back, so that the fd is not readable until the next one. */
 void kh_wakeup_drain(const kh_wakeup *wakeup);

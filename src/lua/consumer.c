@@ -9,6 +9,7 @@
  *   limit     how many there are (0: stop after the current one)
  */
 #include "binding.h"
+#include "doorbell.h"
 #include "message.h"
 #include "waitable.h"
 
@@ -454,6 +455,20 @@ static int consumer_wake(lua_State *L)
     return 0;
 }
 
+/* redirect(consumer, doorbell): from now on wake-ups go to the socket that has connected to the
+ * doorbell. true, or nil, err, code. */
+static int consumer_redirect(lua_State *L)
+{
+    struct consumer *consumer = check(L);
+    kh_error error;
+    int fd = kh_answer_doorbell(L, 2, &error);
+
+    if (fd < 0 || !kh_consumer_redirect(consumer->engine, fd, &error))
+        return kh_push_error(L, &error);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static void set_integer(lua_State *L, const char *name, int64_t value)
 {
     lua_pushinteger(L, (lua_Integer)value);
@@ -872,6 +887,7 @@ static const luaL_Reg functions[] = {
     {"advance", consumer_advance},
     {"wait", consumer_wait},
     {"wake", consumer_wake},
+    {"redirect", consumer_redirect},
     {"report", consumer_report},
     {"rest", consumer_rest},
     {"current", consumer_current},

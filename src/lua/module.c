@@ -48,6 +48,8 @@ int luaopen_kafka_history_core(lua_State *L)
     lua_setfield(L, -2, "broker");
     kh_open_producer(L);
     lua_setfield(L, -2, "producer");
+    kh_open_doorbell(L);
+    lua_setfield(L, -2, "doorbell");
     kh_open_alarm(L);
     lua_setfield(L, -2, "alarm");
     lua_pushcfunction(L, set_forget);
