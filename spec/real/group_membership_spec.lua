@@ -2,6 +2,7 @@
 
 local history = require "kafka_history"
 local kafka = require "support.kafka"
+local library = require "support.library"
 local member = require "support.member"
 local protocols = require "support.protocols"
 local reading = require "support.reading"
@@ -249,12 +250,21 @@ for _, protocol in ipairs(protocols) do
         slow:wait(function() return slow:noted "asleep" end, 20)
         local other = start("the other", "system.sleep(0.02)")
         other:wait_for_partitions(2, 20)
-        slow:wait_for_signal(40)
+        -- Below 2.16 librdkafka sends an invalid heartbeat then, and gives up for good.
+        local gives_up = protocol.name == "consumer" and not library.is_at_least(2, 16, 0)
+        if gives_up then
+          slow:wait(function() return slow.results[1] end, 20, "the end of reading")
+          assert.equal("INVALID_REQUEST", slow.results[1].code)
+          slow:finish()
+          slow.cut_off = true
+        else
+          slow:wait_for_signal(40)
+        end
         other:wait_for_signal(40)
-        slow:stop()
+        if not gives_up then slow:stop() end
         other:stop()
         local result = verdict.check({ slow, other }, verdict.whole(topic, kafka.ends(topic)))
-        assert.equal(1, result.losses)
+        assert(gives_up or result.losses >= 1)
         assert.equal("_MAX_POLL_EXCEEDED", slow:named("error")[1].code)
         local name, again = slow:noted("asleep").text, 0
         for _, repeated in ipairs(result.repeats) do

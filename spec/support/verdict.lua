@@ -4,8 +4,8 @@
 -- * nothing is lost: every message was handled by somebody;
 -- * a member handles only what it has: between "assigned" and "revoked", in order and without a hole;
 -- * a message is handled again only where the member that had handled it was killed, or lost its membership,
---   or could not reach the coordinator when it closed (the spec says so: `cut_off`), or by one that had lost
---   it and was not told yet;
+--   or could not reach the coordinator any more (the spec says so: `cut_off`), or by one that had lost it and
+--   was not told yet;
 -- * a member's signal comes when all of the history in the partitions that it has is handled, not before.
 
 local verdict = {}
@@ -127,7 +127,8 @@ end
 
 local function check_repeats(state)
   for _, again in ipairs(state.repeats) do
-    if not may_come_again(again.stay) and not again.stay_again.lost then
+    local late = again.stay_again
+    if not (may_come_again(again.stay) or late.lost or late.member.cut_off) then
       broken("%s@%d is handled again by %s, %.3f s after %s, which was neither killed nor has lost anything",
         again.name, again.offset, again.again.member.name, again.again.at - again.first.at,
         again.stay.member.name)
