@@ -12,7 +12,10 @@ local beginning = [[
   history = require "kafka_history.resty"
   now = require "kafka_history.core".consumer.now
   state = { values = {} }
-  consumer = assert(history.new { addresses = "%s", topics = "t", options = { ["fetch.wait.max.ms"] = 10 } })
+  addresses = "%s"
+  consumer = assert(history.new {
+    addresses = addresses, topics = "t", options = { ["fetch.wait.max.ms"] = 10 },
+  })
   function collect(msg) table.insert(state.values, msg.value) end
   function read(handler, opts)
     state.results = nil
@@ -181,6 +184,18 @@ describe("in nginx", function()
     assert.equal("true", server:run "return consumer:close()")
     assert.same({ 200, "closed" }, { waiting.finish() })
     server:await("return ngx.timer.running_count()", "0")
+    quit_in_silence()
+  end)
+
+  it("commits for a member of a group, from a handler and from a request", function()
+    start(3, [[
+      consumer = assert(history.new { addresses = addresses, topics = "t", consumer_group = "g" })
+      read(function(msg) state.committed = tostring(consumer:commit(10)) collect(msg) end)
+    ]])
+    assert.equal("true", server:run "return consumer:caught_up():wait(10)")
+    assert.equal("true", server:run "return state.committed")
+    assert.equal("true", server:run "return consumer:commit(10)")
+    assert.equal("3", server:run "return #state.values")
     quit_in_silence()
   end)
 
