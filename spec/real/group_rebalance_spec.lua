@@ -1,8 +1,10 @@
 -- What happens to the members of a group on a real broker while partitions come and go.
 
+local history = require "kafka_history"
 local kafka = require "support.kafka"
 local member = require "support.member"
 local protocols = require "support.protocols"
+local reading = require "support.reading"
 local staging = require "support.staging"
 local verdict = require "support.verdict"
 
@@ -161,6 +163,37 @@ for _, protocol in ipairs(protocols) do
       other:stop()
       local result = judge({ sleeper, other }, topic)
       assert(result.losses > 0, "the sleeper was not told that it has lost its partitions")
+    end)
+
+    it("a member that closes in the middle of a rebalance has committed all that it handled", function()
+      -- What the closing one meets depends on the moment.
+      for _, pause_s in ipairs { 0, 0.02, 0.05, 0.1, 0.5 } do
+        local topic, group = filled(6, 100), protocol:group()
+        local function join()
+          return assert(history.new { addresses = kafka.addresses(), topics = topic, consumer_group = group,
+            commit_interval = 3600, options = protocol:options() })
+        end
+        local first, other, count = join(), nil, 0
+        -- Both are read in turns, until the condition holds or the time is over.
+        local function turn(seconds, condition)
+          return reading.becomes(function()
+            assert(first:step(function() count = count + 1 end))
+            if other then assert(other:step(function() error "nothing is left to be handled" end)) end
+            return condition and condition()
+          end, seconds)
+        end
+        assert.is_true(turn(20, function() return count == 600 end))
+        other = join()
+        assert.is_true(turn(20, function() return #first:assignment() < 6 end))
+        turn(pause_s)
+        first:close()
+        local committed = kafka.committed(topic, group)
+        other:close()
+        for partition = 0, 5 do
+          assert(committed[partition] == 100, ("closed %g s after the revoke, partition %d: %s is committed")
+            :format(pause_s, partition, tostring(committed[partition])))
+        end
+      end
     end)
 
     -- A request to join blocks the connection to the coordinator until the group is complete, so that
