@@ -367,6 +367,17 @@ rd_kafka_event_t *rd_kafka_queue_poll(rd_kafka_queue_t *queue, int timeout_ms)
     abort();
 }
 
+rd_kafka_resp_err_t rd_kafka_event_error(rd_kafka_event_t *event)
+{
+    abort();
+}
+
+int rd_kafka_topic_partition_list_del(rd_kafka_topic_partition_list_t *list, const char *topic,
+                                      int32_t partition)
+{
+    abort();
+}
+
 void rd_kafka_event_destroy(rd_kafka_event_t *event)
 {
     abort();

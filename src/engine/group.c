@@ -9,6 +9,8 @@
 
 /* How long the answer to a revoke waits for its commit: the rest of the group waits with it. */
 #define REVOKE_COMMIT_MS 3000
+/* A commit that a rebalance has overtaken is sent again, for the generation that follows. */
+#define COMMIT_AGAIN_MS 50
 #define ASK_AGAIN_MS 100
 #define ASK_AGAIN_MAX_MS 2000
 #define ASK_REFUSED_AGAIN_MS 30000
@@ -154,15 +156,7 @@ int kh_group_commit_state(const kh_group *group, int64_t number)
 /* The group goes on without this member: what the commit held is handled again, by others. */
 static bool is_expelled(rd_kafka_resp_err_t code)
 {
-    return code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
-           code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID || (int)code == KH_FENCED_MEMBER_EPOCH;
-}
-
-/* A rebalance has overtaken the commit, which is nothing to tell. */
-static bool is_overtaken(rd_kafka_resp_err_t code)
-{
-    return is_expelled(code) || code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS ||
-           (int)code == KH_STALE_MEMBER_EPOCH;
+    return code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID || (int)code == KH_FENCED_MEMBER_EPOCH;
 }
 
 static rd_kafka_resp_err_t note_committed(kh_group *group,
@@ -189,7 +183,7 @@ static void on_commit(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
 
     if (failed == 0 && offsets != NULL)
         failed = note_committed(group, offsets);
-    if (failed != 0 && !is_overtaken(failed)) {
+    if (failed != 0 && !kh_library_is_overtaken(failed) && !is_expelled(failed)) {
         char text[512];
 
         snprintf(text, sizeof text, "the group %s: cannot commit offsets: %s",
@@ -197,11 +191,16 @@ static void on_commit(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
         kh_reports_add_error(group->reports, failed, text, NULL, -1, now_ms);
     }
     if (rd_kafka_event_opaque(event) == &group->owed) {
-        group->owed_is_committed = true;
+        group->owed_is_committed = !kh_library_is_overtaken(failed);
         group->owed_is_lost = group->owed_is_lost || is_expelled(failed);
+        group->owed_again_ms = group->owed_is_committed ? INT64_MAX : now_ms + COMMIT_AGAIN_MS;
         return;
     }
     group->is_committing = false;
+    if (kh_library_is_overtaken(failed)) {
+        group->commit_at_ms = now_ms + COMMIT_AGAIN_MS;
+        return;
+    }
     end_commits(group, failed);
     if (group->asked > group->covered)
         commit_all(group, now_ms);
@@ -221,6 +220,7 @@ static void commit_revoked(kh_group *group)
             add_uncommitted(group, place, &list);
     }
     group->owed_is_committed = list == NULL || !send_commit(group, list, &group->owed);
+    group->owed_again_ms = INT64_MAX;
     if (list != NULL)
         rd_kafka_topic_partition_list_destroy(list);
 }
@@ -436,6 +436,9 @@ bool kh_group_turn(kh_group *group, int64_t now_ms)
             at_rest = on_described(group, event, now_ms) || at_rest;
         rd_kafka_event_destroy(event);
     }
+    if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && !group->owed_is_committed &&
+        now_ms >= group->owed_again_ms)
+        commit_revoked(group);
     if (group->is_joined && now_ms >= group->commit_at_ms && !group->is_committing)
         commit_all(group, now_ms);
     if (must_ask(group, now_ms))
@@ -449,7 +452,9 @@ int64_t kh_group_due_ms(const kh_group *group)
     int64_t due = INT64_MAX;
 
     if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
-        due = group->owed_is_committed ? 0 : group->owed_until_ms;
+        due = group->owed_is_committed                      ? 0
+              : group->owed_again_ms < group->owed_until_ms ? group->owed_again_ms
+                                                            : group->owed_until_ms;
     if (!group->is_asking && group->ask_at_ms < due && wants_to_know(group))
         due = group->ask_at_ms;
     if (group->is_joined && !group->is_committing && group->commit_at_ms < due &&

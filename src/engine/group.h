@@ -42,6 +42,7 @@ typedef struct kh_group {
     rd_kafka_topic_partition_list_t *owed_partitions;
     bool owed_is_lost;      /* what is revoked belongs to others already */
     bool owed_is_committed; /* or is not going to be */
+    int64_t owed_again_ms;  /* when its commit is to be sent again; INT64_MAX: not at all */
     int64_t owed_until_ms;  /* the commit before a revoke is waited for until then */
 
     int64_t commit_at_ms;

@@ -3,6 +3,7 @@
 #include "library.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 /* What is handled and not committed when a consumer ends is committed within that, or not at all.
  */
 #define LAST_COMMIT_MS 3000
+#define REVOKE_COMMIT_MS 1000
+#define COMMIT_AGAIN_MS 20
 
 struct kh_handles {
     atomic_int references; /* the owner's and the closer's */
@@ -106,16 +109,49 @@ static void answer_in_passing(rd_kafka_t *rk, rd_kafka_resp_err_t code,
         rd_kafka_error_destroy(failed);
 }
 
+/* What it came to: 0, the first error, or a time-out. */
+static rd_kafka_resp_err_t
+commit_once(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *offsets, int timeout_ms)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_resp_err_t failed = rd_kafka_commit_queue(rk, offsets, queue, NULL, NULL);
+    rd_kafka_event_t *event = failed == 0 ? rd_kafka_queue_poll(queue, timeout_ms) : NULL;
+
+    if (failed == 0)
+        failed = event != NULL ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (event != NULL)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    return failed;
+}
+
+/* What is revoked while the member leaves is committed before it is given back, or not at all: then
+ * it is another's to commit. */
+static void give_back(kh_handles *handles, const rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_topic_partition_list_t *left = handles->ending.uncommitted;
+
+    if (left == NULL || left->cnt == 0)
+        return;
+    (void)commit_once(handles->rk, left, REVOKE_COMMIT_MS);
+    for (int i = 0; i < partitions->cnt; i++)
+        (void)rd_kafka_topic_partition_list_del(left, partitions->elems[i].topic,
+                                                partitions->elems[i].partition);
+}
+
 /* While the member leaves this comes on the closer's thread. */
 static void rebalance_cb(rd_kafka_t *rk, rd_kafka_resp_err_t code,
                          rd_kafka_topic_partition_list_t *partitions, void *opaque)
 {
     kh_handles *handles = opaque;
 
-    if (atomic_load(&handles->listening))
+    if (atomic_load(&handles->listening)) {
         handles->listener.on_rebalance(handles->listener.opaque, code, partitions);
-    else
-        answer_in_passing(rk, code, partitions);
+        return;
+    }
+    if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+        give_back(handles, partitions);
+    answer_in_passing(rk, code, partitions);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -286,7 +322,7 @@ void kh_handles_keep_queue(kh_handles *handles, const char *topic, int32_t parti
         handles->partition_queue_count = count + 1;
 }
 
-static void drain_and_drop(rd_kafka_queue_t *queue)
+static void drain(rd_kafka_queue_t *queue)
 {
     rd_kafka_message_t *messages[64];
     ssize_t count;
@@ -294,6 +330,11 @@ static void drain_and_drop(rd_kafka_queue_t *queue)
     while ((count = rd_kafka_consume_batch_queue(queue, 0, messages, 64)) > 0)
         for (ssize_t i = 0; i < count; i++)
             rd_kafka_message_destroy(messages[i]);
+}
+
+static void drain_and_drop(rd_kafka_queue_t *queue)
+{
+    drain(queue);
     rd_kafka_queue_destroy(queue);
 }
 
@@ -320,17 +361,32 @@ static void drain_partitions(kh_handles *handles)
     }
 }
 
-/* Bounded: without a coordinator the answer would take as long as the session. */
-static void commit_last(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *offsets)
+static void answer_what_is_owed(kh_handles *handles)
 {
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-    rd_kafka_event_t *event = NULL;
+    kh_ending *ending = &handles->ending;
 
-    if (rd_kafka_commit_queue(rk, offsets, queue, NULL, NULL) == RD_KAFKA_RESP_ERR_NO_ERROR)
-        event = rd_kafka_queue_poll(queue, LAST_COMMIT_MS);
-    if (event != NULL)
-        rd_kafka_event_destroy(event);
-    rd_kafka_queue_destroy(queue);
+    if (ending->owed != 0)
+        answer_in_passing(handles->rk, ending->owed, ending->owed_partitions);
+    ending->owed = RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* Bounded: without a coordinator the answer would take as long as the session. A commit that a
+ * rebalance has overtaken is taken when that is over, for which it has to be served. */
+static void commit_last(kh_handles *handles)
+{
+    rd_kafka_topic_partition_list_t *offsets = handles->ending.uncommitted;
+    int64_t until_ms = kh_clock_ms() + LAST_COMMIT_MS;
+    int64_t left_ms = LAST_COMMIT_MS;
+
+    while (offsets->cnt > 0 && left_ms > 0 &&
+           kh_library_is_overtaken(commit_once(handles->rk, offsets, (int)left_ms))) {
+        answer_what_is_owed(handles);
+        drain(handles->queue);
+        (void)poll(NULL, 0, COMMIT_AGAIN_MS);
+        left_ms = until_ms - kh_clock_ms();
+    }
+    rd_kafka_topic_partition_list_destroy(offsets);
+    handles->ending.uncommitted = NULL;
 }
 
 /* Commits, gives everything back, tells the coordinator. A rebalance that nobody has answered would
@@ -341,9 +397,8 @@ static void leave(kh_handles *handles)
     const kh_settings *settings = kh_config_settings(handles->config);
 
     if (handles->ending.uncommitted != NULL)
-        commit_last(handles->rk, handles->ending.uncommitted);
-    if (handles->ending.owed != 0)
-        answer_in_passing(handles->rk, handles->ending.owed, handles->ending.owed_partitions);
+        commit_last(handles);
+    answer_what_is_owed(handles);
     if (settings->group != NULL && !settings->is_static)
         (void)rd_kafka_unsubscribe(handles->rk);
     rd_kafka_consumer_close(handles->rk);

@@ -73,6 +73,12 @@ bool kh_library_has_consumer_protocol(void)
     return version() >= 0x020c00;
 }
 
+bool kh_library_is_overtaken(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS ||
+           code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION || (int)code == KH_STALE_MEMBER_EPOCH;
+}
+
 bool kh_library_scram_is_exact(void)
 {
     return version() >= 0x020601;

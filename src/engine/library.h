@@ -43,6 +43,10 @@ bool kh_library_finds_new_leaders(void);
  */
 enum { KH_LOG_TRUNCATION = -139 };
 
+/* Has a rebalance overtaken a commit? Sent again it may be taken, as of the generation that
+ * follows; and there is nothing to tell. */
+bool kh_library_is_overtaken(rd_kafka_resp_err_t code);
+
 /* Kafka's errors of the consumer protocol, which headers of 2.3 and older lack. */
 enum { KH_FENCED_MEMBER_EPOCH = 110, KH_STALE_MEMBER_EPOCH = 113 };
 
