@@ -71,7 +71,10 @@ static int stats_cb(rd_kafka_t *rk, char *json, size_t length, void *opaque)
 
 bool kh_handles_is_eager(rd_kafka_t *rk)
 {
-    return strcmp(rd_kafka_rebalance_protocol(rk), "COOPERATIVE") != 0;
+    const char *protocol = rd_kafka_rebalance_protocol(rk);
+
+    /* A handle that ends may not tell any more, and takes every answer then. */
+    return protocol == NULL || strcmp(protocol, "COOPERATIVE") != 0;
 }
 
 static rd_kafka_error_t *assign_whole(rd_kafka_t *rk,
