@@ -199,7 +199,7 @@ matrix:
 	@tools/setup build spec pip
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 all examples engine-tests $(OUT)/kafka-admin
-	@tools/test --librdkafka $(or $(LIBRDKAFKA),$(LIBRDKAFKA_MATRIX))
+	@KH_TEST_LIMIT_S=600 tools/test --librdkafka $(or $(LIBRDKAFKA),$(LIBRDKAFKA_MATRIX))
 
 .PHONY: sanitize
 sanitize:
