@@ -14,7 +14,11 @@
 #define ASK_AGAIN_MS 100
 #define ASK_AGAIN_MAX_MS 2000
 #define ASK_REFUSED_AGAIN_MS 30000
-#define ASK_TIMEOUT_MS 5000
+/* The longest there is. When a request for a coordinator that is down times out, librdkafka frees
+ * what it uses once more when the coordinator comes back: an assertion ends the process. */
+#define ASK_TIMEOUT_MS (3600 * 1000)
+/* So that a question that was lost with its broker is asked again. */
+#define ASK_UNANSWERED_MS 5000
 /* One blocking call of the helper. */
 #define SLICE_MS 1000
 #define RETRY_MS 100
@@ -304,10 +308,10 @@ static bool wants_to_know(const kh_group *group)
 
 static bool must_ask(const kh_group *group, int64_t now_ms)
 {
-    return !group->is_asking && now_ms >= group->ask_at_ms && wants_to_know(group);
+    return now_ms >= group->ask_at_ms && wants_to_know(group);
 }
 
-static void ask(kh_group *group)
+static void ask(kh_group *group, int64_t now_ms)
 {
     char reason[256];
     const char *name = group->settings->group;
@@ -318,7 +322,7 @@ static void ask(kh_group *group)
     rd_kafka_AdminOptions_set_opaque(options, (void *)(intptr_t)group->rebalances);
     rd_kafka_DescribeConsumerGroups(group->rk, &name, 1, options, group->answers);
     rd_kafka_AdminOptions_destroy(options);
-    group->is_asking = true;
+    group->ask_at_ms = now_ms + ASK_UNANSWERED_MS;
 }
 
 static int assigned_count(const kh_group *group)
@@ -402,7 +406,6 @@ static bool on_described(kh_group *group, rd_kafka_event_t *event, int64_t now_m
     size_t count = 0;
     const rd_kafka_ConsumerGroupDescription_t **found = NULL;
 
-    group->is_asking = false;
     group->ask_at_ms = now_ms + group->ask_pause_ms;
     if (group->ask_pause_ms < ASK_AGAIN_MAX_MS)
         group->ask_pause_ms *= 2;
@@ -442,7 +445,7 @@ bool kh_group_turn(kh_group *group, int64_t now_ms)
     if (group->is_joined && now_ms >= group->commit_at_ms && !group->is_committing)
         commit_all(group, now_ms);
     if (must_ask(group, now_ms))
-        ask(group);
+        ask(group, now_ms);
     group->is_settled = group->is_settled || at_rest;
     return at_rest;
 }
@@ -455,7 +458,7 @@ int64_t kh_group_due_ms(const kh_group *group)
         due = group->owed_is_committed                      ? 0
               : group->owed_again_ms < group->owed_until_ms ? group->owed_again_ms
                                                             : group->owed_until_ms;
-    if (!group->is_asking && group->ask_at_ms < due && wants_to_know(group))
+    if (group->ask_at_ms < due && wants_to_know(group))
         due = group->ask_at_ms;
     if (group->is_joined && !group->is_committing && group->commit_at_ms < due &&
         has_uncommitted(group))

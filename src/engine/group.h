@@ -53,7 +53,6 @@ typedef struct kh_group {
     bool has_subscribed;
     bool is_joined;  /* an assignment has been answered */
     bool is_settled; /* the whole assignment is known: it is at rest */
-    bool is_asking;  /* whether it is */
     int rebalances;  /* tells an answer from one that came too late */
     int64_t ask_at_ms;
     int64_t ask_pause_ms;
