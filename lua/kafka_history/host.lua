@@ -28,6 +28,12 @@ local host = { CLOSE_S = 5 }
 --- Is this a coroutine, with nothing on its stack that cannot be left and come back to?
 host.is_yieldable = coroutine.isyieldable -- luacheck: std max
 
+--- The smaller one of two times, or numbers of seconds, where nil (or false) is no bound.
+local function sooner(a, b)
+  return a and b and math.min(a, b) or a or b
+end
+host.sooner = sooner
+
 -- --- without a loop: the thread waits in poll(2) -------------------------------------------------------
 
 local blocking = { wait = engine.wait, rest = engine.rest, answer = engine.wait_for_answer }
@@ -53,11 +59,6 @@ function blocking.close(consumer)
 end
 
 -- --- in a loop -----------------------------------------------------------------------------------------
-
--- The smaller one of two numbers of seconds, where nil is no bound.
-local function sooner(a, b)
-  return a and b and math.min(a, b) or a or b
-end
 
 --- A host of a loop that can watch file descriptors.
 -- @tparam table loop

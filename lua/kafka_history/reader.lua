@@ -2,10 +2,12 @@
 -- every Lua. What waits, and how, is the host's: lua/kafka_history/host.lua says what one is.
 
 local core = require "kafka_history.core"
+local host = require "kafka_history.host"
 local options = require "kafka_history.options"
 
 local engine = core.consumer
 local now = engine.now
+local sooner = host.sooner
 local unpack = table.unpack or unpack -- luacheck: std max
 
 local reader = {}
@@ -261,9 +263,7 @@ local function new_clock(opts)
 end
 
 local function next_due(clock)
-  local deadline, tick_at = clock.deadline, clock.tick_at
-  if deadline and tick_at then return math.min(deadline, tick_at) end
-  return deadline or tick_at
+  return sooner(clock.deadline, clock.tick_at)
 end
 
 -- Ticks and checks whether the call is over. true: go on.
@@ -277,10 +277,6 @@ local function look_at_clock(consumer, shared, opts, clock)
   end
   if clock.deadline and now() >= clock.deadline then return nil, "timeout", "TIMEOUT" end
   return true
-end
-
-local function sooner(a, b)
-  return a and b and math.min(a, b) or a or b
 end
 
 -- When the handler's loop must be left.

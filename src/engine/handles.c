@@ -192,7 +192,7 @@ static void answer_cb(rd_kafka_t *rk, void *opaque)
 }
 
 /* One queue for everything that just comes: messages, errors, logs, rebalances; in a group another
- * for answers, as a commit's on the first one aborts librdkafka. One fd for both. */
+ * for answers, as a commit's on the first one aborts librdkafka. Either makes the fd readable. */
 static bool open_queue(kh_handles *handles, kh_error *error)
 {
     rd_kafka_resp_err_t failed = rd_kafka_poll_set_consumer(handles->rk);
