@@ -35,10 +35,12 @@ build = {
     ["kafka_history.core"] = {
       sources = {
         "src/engine/access.c",
+        "src/engine/asker.c",
         "src/engine/catchup.c",
         "src/engine/clock.c",
         "src/engine/config.c",
         "src/engine/consumer.c",
+        "src/engine/description.c",
         "src/engine/endings.c",
         "src/engine/error.c",
         "src/engine/fetching.c",

@@ -174,6 +174,19 @@ describe("a consumer", function()
       assert.is_true(consumer:read_history(handler, to_caught_up))
       assert.same({ 2, "1", true }, { got.n, got[1].value, rawequal(got[2], consumer) })
     end)
+
+    it("on where a follower says that the log begins later: where that is, is the leader's to say", function()
+      local of = reading.broker({ t = 1 }, 2)
+      for i = 1, 3 do assert(of:produce("t", tostring(i))) end
+      assert(of:follower("t", 0, 2))
+      assert(of:follower_watermarks("t", 0, 3, 3))
+      local consumer = reading.consumer(of, "t", { stall_timeout = 0.2, on_event = function(event)
+        if event.name == "stalled" then assert(of:follower_watermarks("t", 0, nil, nil)) end
+      end })
+      assert.same({ "1", "2", "3" }, reading.history(consumer))
+      local progress = consumer:progress()
+      assert.same({ 0, 0 }, { progress.truncated, progress.gaps })
+    end)
   end)
 
   describe("with stop_at = caught_up", function()

@@ -8,13 +8,14 @@ local reading = require "support.reading"
 
 for _, protocol in ipairs(protocols) do
   describe("a member of a group (" .. protocol.name .. ") whose broker is gone", function()
-    local broker, topic
+    local broker, topic, topic_of_its_own
 
     setup(function()
       broker = cluster.start(1)
-      topic = broker:create("ending", 3)
+      topic, topic_of_its_own = broker:create("ending", 3), broker:create("returns", 1)
       local out = assert(producer.new { addresses = broker.address })
       for i = 0, 2999 do assert(out:send(topic, { partition = i % 3, value = tostring(i) })) end
+      for i = 0, 1999 do assert(out:send(topic_of_its_own, { value = tostring(i) })) end
       assert(out:flush(30))
       out:close()
     end)
@@ -87,11 +88,7 @@ for _, protocol in ipairs(protocols) do
     end
 
     it("handles again what was not committed, and nothing is lost, when it comes back", function()
-      local topic_of_its_own, group = broker:create("returns", 1), protocol:group()
-      local out = assert(producer.new { addresses = broker.address })
-      for i = 0, 1999 do assert(out:send(topic_of_its_own, { value = tostring(i) })) end
-      assert(out:flush(30))
-      out:close()
+      local group = protocol:group()
       local reader = assert(history.new { addresses = broker.address, topics = topic_of_its_own,
         consumer_group = group, commit_interval = 0.5,
         options = protocol:options { ["reconnect.backoff.max.ms"] = 500 } })

@@ -745,6 +745,8 @@ static bool read_settings(kh_config *config, const rd_kafka_conf_t *conf, kh_err
     settings->from_beginning = config->from_beginning;
     settings->commit_interval_ms = milliseconds(config->commit_interval_s);
     settings->is_static = read_property(conf, "group.instance.id", text, sizeof text)[0] != '\0';
+    settings->has_consumer_protocol =
+        strcmp(read_property(conf, "group.protocol", text, sizeof text), "consumer") == 0;
     settings->max_poll_ms = atol(read_property(conf, "max.poll.interval.ms", text, sizeof text));
     return true;
 }

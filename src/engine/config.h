@@ -65,7 +65,7 @@ bool kh_config_finish(kh_config *config, kh_error *error);
 /* Two kinds of handle read the same brokers. */
 typedef enum kh_handle_purpose {
     KH_HANDLE_CONSUMER,
-    KH_HANDLE_QUESTION /* asks for ends as read_uncommitted; no group, no fetching */
+    KH_HANDLE_QUESTION /* asks, for ends as read_uncommitted; no group, no fetching */
 } kh_handle_purpose;
 
 /* A librdkafka configuration without callbacks; the caller's. NULL with the error filled in. */
@@ -113,8 +113,9 @@ typedef struct kh_settings {
     const char *group;          /* whose member the consumer is; NULL: standalone */
     bool from_beginning;        /* a member reads what it is given from its beginning once */
     int64_t commit_interval_ms; /* INT64_MAX: never, but when a partition is given back */
-    bool is_static;      /* a member that keeps its place over a restart: it does not leave */
-    int64_t max_poll_ms; /* a member that takes no step for longer is taken for dead */
+    bool is_static; /* a member that keeps its place over a restart: it does not leave */
+    bool has_consumer_protocol; /* group.protocol=consumer (KIP-848) */
+    int64_t max_poll_ms;        /* a member that takes no step for longer is taken for dead */
 } kh_settings;
 
 /* Of a finished config; valid as long as that is. */

@@ -456,6 +456,7 @@ static void begin_place(kh_consumer *c, int index)
         kh_handles_keep_queue(c->handles, kh_places_topic(&c->places, index), place->partition);
     place->assigned = true;
     place->begun = true;
+    place->refused_by = -1;
     feed_offset(c, KH_EVENT_ASSIGN, index, place->next);
 }
 
@@ -584,6 +585,25 @@ static void note_topic_id(kh_consumer *c, int topic_index, const char *id)
         feed(c, &(kh_event){.type = KH_EVENT_REPLACED, .partition = topic->places[i]});
 }
 
+/* That a position lies outside the log is the leader's to say: a follower may lag (KIP-392), and
+ * librdkafka does not always ask the leader before it gives up. Where nobody knows who leads, the
+ * refusal stands. An answer that is older than the refusal tells nothing about it. */
+static void judge_refusal(kh_consumer *c, const kh_snapshot_partition *found, bool is_answer)
+{
+    int index = kh_places_at(&c->places, found->topic, found->partition);
+    kh_place *place = index >= 0 ? &c->places.all[index] : NULL;
+    int32_t broker;
+
+    if (place == NULL || !place->assigned || place->refused_by < 0 || place->ask)
+        return;
+    broker = place->refused_by;
+    place->refused_by = -1;
+    if (!is_answer || found->leader < 0 || found->leader == broker)
+        feed_offset(c, KH_EVENT_RESET, index, 0);
+    else if (!place->parked)
+        kh_fetching_begin_anew(&c->fetching, index);
+}
+
 static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
 {
     int64_t now_ms = kh_clock_ms();
@@ -597,6 +617,7 @@ static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
     for (int i = 0; i < snapshot->partition_count; i++) {
         const kh_snapshot_partition *found = &snapshot->partitions[i];
 
+        judge_refusal(c, found, !snapshot->failed);
         if (snapshot->failed)
             on_end_unknown(c, kh_places_at(&c->places, found->topic, found->partition),
                            RD_KAFKA_RESP_ERR__TRANSPORT, now_ms);
@@ -747,26 +768,50 @@ static void on_assigned(kh_consumer *c, const kh_job *job)
     }
     begin_assigned(c, job);
     kh_group_answer(&c->group, kh_clock_ms());
-    if (!kh_group_is_eager(&c->group))
+    if (!c->group.is_eager)
         return;
     c->group.is_settled = true;
     feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
 }
 
-/* What the group waits for comes before questions about ends. */
-static void serve_group(kh_consumer *c, int64_t now_ms)
+/* Has the group come to rest? That is found out when there is nothing more urgent. */
+static void ask_for_rest(kh_consumer *c, int64_t now_ms)
 {
     kh_asker to = asker(c);
 
-    if (kh_group_turn(&c->group, now_ms))
-        feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
-    if (kh_group_must_answer_revoke(&c->group, now_ms))
-        kh_group_answer(&c->group, now_ms);
-    if (c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && !kh_helper_is_busy(c->helper) &&
-        now_ms >= c->retry_helper_ms)
+    if (!kh_helper_is_busy(c->helper) && now_ms >= c->retry_helper_ms &&
+        now_ms >= kh_group_ask_due_ms(&c->group))
+        c->group.is_asking = start_job(c, kh_job_description(&to, c->group.rebalances));
+}
+
+static void ask_where_to_begin(kh_consumer *c, int64_t now_ms)
+{
+    kh_asker to = asker(c);
+
+    if (c->group.is_asking) /* that is out of date */
+        kh_helper_cancel(c->helper);
+    if (!kh_helper_is_busy(c->helper) && now_ms >= c->retry_helper_ms)
         (void)start_job(
             c, kh_job_assignment(&to, &c->places, c->group.owed_partitions,
                                  now_ms - c->snapshot_ms > LOW_IS_FRESH_MS ? NULL : c->catchup));
+}
+
+/* What the group waits for comes before questions about ends. */
+static void serve_group(kh_consumer *c, int64_t now_ms)
+{
+    kh_group_turn(&c->group, now_ms);
+    if (kh_group_must_answer_revoke(&c->group, now_ms))
+        kh_group_answer(&c->group, now_ms);
+    if (c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        ask_where_to_begin(c, now_ms);
+    else
+        ask_for_rest(c, now_ms);
+}
+
+static void on_described(kh_consumer *c, const kh_job *job)
+{
+    if (kh_group_described(&c->group, &job->description, job->rebalances, kh_clock_ms()))
+        feed(c, &(kh_event){.type = KH_EVENT_SETTLED, .settled = true});
 }
 
 static void take_answer(kh_consumer *c)
@@ -782,6 +827,8 @@ static void take_answer(kh_consumer *c)
         on_asked(c, &job->snapshot);
     else if (job->kind == KH_JOB_ASSIGNMENT)
         on_assigned(c, job);
+    else if (job->kind == KH_JOB_DESCRIPTION)
+        on_described(c, job);
     kh_job_free(job);
 }
 
@@ -845,6 +892,17 @@ static void look_for_silence(kh_consumer *c, int64_t now_ms)
             tell_refusal(c, i);
 }
 
+/* See judge_refusal. */
+static void on_out_of_range(kh_consumer *c, int index, int32_t broker)
+{
+    if (broker < 0) {
+        feed_offset(c, KH_EVENT_RESET, index, 0);
+        return;
+    }
+    c->places.all[index].refused_by = broker;
+    want_answer(c, index);
+}
+
 static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message_t *message)
 {
     kh_place *place = &c->places.all[index];
@@ -863,6 +921,8 @@ static void on_partition_error(kh_consumer *c, int index, const rd_kafka_message
         }
         /* fall through */
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+        on_out_of_range(c, index, rd_kafka_message_broker_id(message));
+        return;
     case KH_LOG_TRUNCATION:
         feed_offset(c, KH_EVENT_RESET, index, 0);
         return;
@@ -1164,9 +1224,13 @@ static int64_t due_ms(const kh_consumer *c, int64_t now_ms)
         due = earlier_of(due, c->refused_again_ms);
     if (is_member(c))
         due = earlier_of(due, kh_group_due_ms(&c->group));
-    if (is_member(c) && c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS &&
-        !kh_helper_is_busy(c->helper))
-        due = earlier_of(due, c->retry_helper_ms);
+    if (is_member(c) && !kh_helper_is_busy(c->helper)) {
+        int64_t ask_ms = c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+                             ? 0
+                             : kh_group_ask_due_ms(&c->group);
+
+        due = earlier_of(due, ask_ms > c->retry_helper_ms ? ask_ms : c->retry_helper_ms);
+    }
     return earlier_of(due, kh_fetching_due_ms(&c->fetching));
 }
 

@@ -14,11 +14,6 @@
 #define ASK_AGAIN_MS 100
 #define ASK_AGAIN_MAX_MS 2000
 #define ASK_REFUSED_AGAIN_MS 30000
-/* The longest there is. When a request for a coordinator that is down times out, librdkafka frees
- * what it uses once more when the coordinator comes back: an assertion ends the process. */
-#define ASK_TIMEOUT_MS (3600 * 1000)
-/* So that a question that was lost with its broker is asked again. */
-#define ASK_UNANSWERED_MS 5000
 /* One blocking call of the helper. */
 #define SLICE_MS 1000
 #define RETRY_MS 100
@@ -38,13 +33,10 @@ bool kh_group_join(kh_group *group, kh_error *error)
         kh_error_set_kafka(error, failed, "cannot join the group %s: %s", group->settings->group,
                            rd_kafka_err2str(failed));
     group->has_subscribed = failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+    /* Of the others it is told with the first rebalance. */
+    group->is_eager = !group->settings->has_consumer_protocol;
     group->ask_pause_ms = ASK_AGAIN_MS;
     return group->has_subscribed;
-}
-
-bool kh_group_is_eager(const kh_group *group)
-{
-    return kh_handles_is_eager(group->rk);
 }
 
 /* --- commits ---------------------------------------------------------------------------------- */
@@ -240,6 +232,7 @@ void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
     group->owed_is_committed = true;
     group->owed_until_ms = now_ms + REVOKE_COMMIT_MS;
     group->is_settled = false;
+    group->is_eager = kh_handles_is_eager(group->rk);
     group->rebalances++;
     group->fetching->is_bound = true;
     if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && !group->owed_is_lost)
@@ -298,31 +291,16 @@ void kh_group_answer(kh_group *group, int64_t now_ms)
 
 /* One that is empty, or has less than its share, may be about to be given more: where an assignment
  * arrives in parts, only the whole group tells. Under the consumer protocol a member that gets
- * nothing does not even hear of that. The protocol is asked for last, of librdkafka's own thread.
- */
+ * nothing does not even hear of that. */
 static bool wants_to_know(const kh_group *group)
 {
-    return group->has_subscribed && group->owed == 0 && !group->is_settled &&
-           !kh_catchup_is_caught_up(group->catchup) && !kh_group_is_eager(group);
+    return !group->is_eager && group->has_subscribed && group->owed == 0 && !group->is_settled &&
+           !kh_catchup_is_caught_up(group->catchup);
 }
 
-static bool must_ask(const kh_group *group, int64_t now_ms)
+int64_t kh_group_ask_due_ms(const kh_group *group)
 {
-    return now_ms >= group->ask_at_ms && wants_to_know(group);
-}
-
-static void ask(kh_group *group, int64_t now_ms)
-{
-    char reason[256];
-    const char *name = group->settings->group;
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(group->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
-
-    (void)rd_kafka_AdminOptions_set_request_timeout(options, ASK_TIMEOUT_MS, reason, sizeof reason);
-    rd_kafka_AdminOptions_set_opaque(options, (void *)(intptr_t)group->rebalances);
-    rd_kafka_DescribeConsumerGroups(group->rk, &name, 1, options, group->answers);
-    rd_kafka_AdminOptions_destroy(options);
-    group->ask_at_ms = now_ms + ASK_UNANSWERED_MS;
+    return wants_to_know(group) && !group->is_asking ? group->ask_at_ms : INT64_MAX;
 }
 
 static int assigned_count(const kh_group *group)
@@ -334,16 +312,13 @@ static int assigned_count(const kh_group *group)
     return count;
 }
 
-/* How many of a member's partitions are among the places; those are marked. */
-static int mark_owned(const kh_group *group, const rd_kafka_MemberDescription_t *member,
+/* How many of the partitions are among the places; those are marked. */
+static int mark_owned(const kh_group *group, const rd_kafka_topic_partition_list_t *list,
                       bool *owned)
 {
-    const rd_kafka_MemberAssignment_t *assignment = rd_kafka_MemberDescription_assignment(member);
-    const rd_kafka_topic_partition_list_t *list =
-        assignment != NULL ? rd_kafka_MemberAssignment_partitions(assignment) : NULL;
     int count = 0;
 
-    for (int i = 0; list != NULL && i < list->cnt; i++) {
+    for (int i = 0; i < list->cnt; i++) {
         int place = kh_places_named(group->places, list->elems[i].topic, list->elems[i].partition);
 
         if (place < 0)
@@ -355,30 +330,21 @@ static int mark_owned(const kh_group *group, const rd_kafka_MemberDescription_t 
 }
 
 /* Stable, every partition owned by someone, and this member's share the one that it knows of. */
-static bool is_at_rest(const kh_group *group, const rd_kafka_ConsumerGroupDescription_t *found)
+static bool is_at_rest(const kh_group *group, const kh_description *description)
 {
     bool *owned = calloc((size_t)group->places->count + 1, sizeof *owned);
-    char *me = rd_kafka_memberid(group->rk);
+    int mine;
     int all = 0;
-    int mine = -1;
 
-    for (size_t i = 0; owned != NULL && i < rd_kafka_ConsumerGroupDescription_member_count(found);
-         i++) {
-        const rd_kafka_MemberDescription_t *member =
-            rd_kafka_ConsumerGroupDescription_member(found, i);
-        int count = mark_owned(group, member, owned);
-        const char *id = rd_kafka_MemberDescription_consumer_id(member);
-
-        if (me != NULL && id != NULL && strcmp(me, id) == 0)
-            mine = count;
-    }
-    for (int i = 0; owned != NULL && i < group->places->count; i++)
+    if (owned == NULL)
+        return false;
+    mine = mark_owned(group, description->mine, owned);
+    (void)mark_owned(group, description->others, owned);
+    for (int i = 0; i < group->places->count; i++)
         all += owned[i];
     free(owned);
-    if (me != NULL)
-        rd_kafka_mem_free(group->rk, me);
-    return rd_kafka_ConsumerGroupDescription_state(found) == RD_KAFKA_CONSUMER_GROUP_STATE_STABLE &&
-           all == group->places->count && mine == assigned_count(group);
+    return description->is_stable && description->is_member && mine == assigned_count(group) &&
+           all == group->places->count;
 }
 
 /* A member with partitions goes by those; an empty one would signal that it has read nothing. */
@@ -397,46 +363,35 @@ static bool on_refused(kh_group *group, rd_kafka_resp_err_t failed, int64_t now_
     return false;
 }
 
-/* True: it is at rest. */
-static bool on_described(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
+bool kh_group_described(kh_group *group, const kh_description *description, int rebalances,
+                        int64_t now_ms)
 {
-    const rd_kafka_DescribeConsumerGroups_result_t *result =
-        rd_kafka_event_DescribeConsumerGroups_result(event);
-    rd_kafka_resp_err_t failed = rd_kafka_event_error(event);
-    size_t count = 0;
-    const rd_kafka_ConsumerGroupDescription_t **found = NULL;
+    rd_kafka_resp_err_t failed = description->error;
 
+    group->is_asking = false;
+    /* One that was asked before the last rebalance tells of the group as it was. */
+    if (!wants_to_know(group) || rebalances != group->rebalances)
+        return false;
     group->ask_at_ms = now_ms + group->ask_pause_ms;
     if (group->ask_pause_ms < ASK_AGAIN_MAX_MS)
         group->ask_pause_ms *= 2;
-    if (failed == 0 && result != NULL)
-        found = rd_kafka_DescribeConsumerGroups_result_groups(result, &count);
-    if (failed == 0 && count > 0) {
-        const rd_kafka_error_t *error = rd_kafka_ConsumerGroupDescription_error(found[0]);
-
-        failed = error != NULL ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
-    }
-    /* One that was asked before the last rebalance tells of the group as it was. */
-    if (!wants_to_know(group) || (intptr_t)rd_kafka_event_opaque(event) != group->rebalances)
-        return false;
     if (failed == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
         failed == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
-        return on_refused(group, failed, now_ms);
-    return failed == 0 && count > 0 && is_at_rest(group, found[0]);
+        group->is_settled = on_refused(group, failed, now_ms);
+    else if (failed == 0)
+        group->is_settled = is_at_rest(group, description);
+    return group->is_settled;
 }
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
-bool kh_group_turn(kh_group *group, int64_t now_ms)
+void kh_group_turn(kh_group *group, int64_t now_ms)
 {
     rd_kafka_event_t *event;
-    bool at_rest = false;
 
     while ((event = rd_kafka_queue_poll(group->answers, 0)) != NULL) {
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OFFSET_COMMIT)
             on_commit(group, event, now_ms);
-        else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT)
-            at_rest = on_described(group, event, now_ms) || at_rest;
         rd_kafka_event_destroy(event);
     }
     if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && !group->owed_is_committed &&
@@ -444,10 +399,6 @@ bool kh_group_turn(kh_group *group, int64_t now_ms)
         commit_revoked(group);
     if (group->is_joined && now_ms >= group->commit_at_ms && !group->is_committing)
         commit_all(group, now_ms);
-    if (must_ask(group, now_ms))
-        ask(group, now_ms);
-    group->is_settled = group->is_settled || at_rest;
-    return at_rest;
 }
 
 int64_t kh_group_due_ms(const kh_group *group)
@@ -458,8 +409,6 @@ int64_t kh_group_due_ms(const kh_group *group)
         due = group->owed_is_committed                      ? 0
               : group->owed_again_ms < group->owed_until_ms ? group->owed_again_ms
                                                             : group->owed_until_ms;
-    if (group->ask_at_ms < due && wants_to_know(group))
-        due = group->ask_at_ms;
     if (group->is_joined && !group->is_committing && group->commit_at_ms < due &&
         has_uncommitted(group))
         due = group->commit_at_ms;

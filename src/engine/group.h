@@ -17,6 +17,7 @@
 
 #include "catchup.h"
 #include "config.h"
+#include "description.h"
 #include "error.h"
 #include "fetching.h"
 #include "helper.h"
@@ -51,9 +52,11 @@ typedef struct kh_group {
     kh_error commit_error;        /* of the last one; name "": none */
 
     bool has_subscribed;
+    bool is_eager;   /* one member's assignment arrives whole */
     bool is_joined;  /* an assignment has been answered */
     bool is_settled; /* the whole assignment is known: it is at rest */
     int rebalances;  /* tells an answer from one that came too late */
+    bool is_asking;  /* whether it is at rest */
     int64_t ask_at_ms;
     int64_t ask_pause_ms;
 } kh_group;
@@ -68,9 +71,8 @@ void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
 /* The member was taken for dead: what is being revoked others have already. */
 void kh_group_note_expelled(kh_group *group);
 
-/* Takes answers in, commits what is due, asks whether the group has come to rest. True: the group
- * has come to rest in this turn. */
-bool kh_group_turn(kh_group *group, int64_t now_ms);
+/* Takes answers in, commits what is due. */
+void kh_group_turn(kh_group *group, int64_t now_ms);
 
 /* Is there a revoke whose answer waits for nothing any more? */
 bool kh_group_must_answer_revoke(const kh_group *group, int64_t now_ms);
@@ -78,11 +80,15 @@ bool kh_group_must_answer_revoke(const kh_group *group, int64_t now_ms);
 /* Tells librdkafka: an assignment with the offsets in owed_partitions. */
 void kh_group_answer(kh_group *group, int64_t now_ms);
 
-/* Does one member's assignment arrive whole? */
-bool kh_group_is_eager(const kh_group *group);
-
 /* When a turn is due; INT64_MAX: never. */
 int64_t kh_group_due_ms(const kh_group *group);
+
+/* When the coordinator is to be asked whether the group has come to rest; INT64_MAX: never. */
+int64_t kh_group_ask_due_ms(const kh_group *group);
+
+/* What it said; `rebalances` as it was when it was asked. True: the group has come to rest. */
+bool kh_group_described(kh_group *group, const kh_description *description, int rebalances,
+                        int64_t now_ms);
 
 /* Commits what has been handled; returns a number to ask with. */
 int64_t kh_group_commit(kh_group *group, int64_t now_ms);

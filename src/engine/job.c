@@ -8,6 +8,7 @@ void kh_job_free(void *opaque)
     kh_job *job = opaque;
 
     kh_snapshot_clear(&job->snapshot);
+    kh_description_clear(&job->description);
     if (job->assigned != NULL)
         rd_kafka_topic_partition_list_destroy(job->assigned);
     free(job);
@@ -93,6 +94,15 @@ kh_job *kh_job_assignment(const kh_asker *asker, const kh_places *places,
     return job;
 }
 
+kh_job *kh_job_description(const kh_asker *asker, int rebalances)
+{
+    kh_job *job = make(asker, KH_JOB_DESCRIPTION);
+
+    if (job != NULL)
+        job->rebalances = rebalances;
+    return job;
+}
+
 /* --- doing ------------------------------------------------------------------------------------ */
 
 /* Beginnings are asked for where nothing was committed, or commits do not count. */
@@ -111,12 +121,20 @@ void kh_job_do(kh_helper *helper, void *opaque)
 {
     kh_job *job = opaque;
 
-    if (job->kind == KH_JOB_START)
+    switch (job->kind) {
+    case KH_JOB_START:
         kh_snapshot_take(&job->snapshot, &job->asker, helper);
-    else if (job->kind == KH_JOB_ASK)
+        break;
+    case KH_JOB_ASK:
         kh_snapshot_ask(&job->snapshot, &job->asker, helper);
-    else
+        break;
+    case KH_JOB_ASSIGNMENT:
         ask_where_to_begin(job, helper);
+        break;
+    case KH_JOB_DESCRIPTION:
+        kh_description_ask(&job->description, &job->asker, helper);
+        break;
+    }
 }
 
 /* --- the answer ------------------------------------------------------------------------------- */

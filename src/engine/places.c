@@ -48,8 +48,11 @@ bool kh_places_add(kh_places *places, int topic_number, int32_t partition_count)
     if (!grow(places, topic, partition_count))
         return false;
     while (topic->place_count < partition_count) {
-        places->all[places->count] = (kh_place){
-            .topic = topic_number, .partition = topic->place_count, .eof = -1, .committed = -1};
+        places->all[places->count] = (kh_place){.topic = topic_number,
+                                                .partition = topic->place_count,
+                                                .eof = -1,
+                                                .refused_by = -1,
+                                                .committed = -1};
         topic->places[topic->place_count++] = places->count++;
     }
     return true;

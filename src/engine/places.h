@@ -16,16 +16,17 @@
 typedef struct kh_place { /* a partition of a topic */
     int topic;
     int32_t partition;
-    int64_t next;      /* offsets below were handed out, or lie before the start */
-    int64_t eof;       /* the end, or the T, that the reader last stood at; -1: none */
-    bool parked;       /* read to T, and nothing beyond is wanted yet */
-    bool gone;         /* its topic was deleted, and that was reported */
-    bool ask;          /* its end is to be asked for */
-    bool refused;      /* the broker does not allow it to be read, and nothing came since */
-    bool begin_anew;   /* it is to be read from `next` on, as soon as that can be said */
-    bool assigned;     /* it is this consumer's to read */
-    bool begun;        /* it was, once at least */
-    int64_t committed; /* in a group: what the group has as this partition's offset; -1: unknown */
+    int64_t next;       /* offsets below were handed out, or lie before the start */
+    int64_t eof;        /* the end, or the T, that the reader last stood at; -1: none */
+    bool parked;        /* read to T, and nothing beyond is wanted yet */
+    bool gone;          /* its topic was deleted, and that was reported */
+    bool ask;           /* its end is to be asked for */
+    bool refused;       /* the broker does not allow it to be read, and nothing came since */
+    bool begin_anew;    /* it is to be read from `next` on, as soon as that can be said */
+    bool assigned;      /* it is this consumer's to read */
+    bool begun;         /* it was, once at least */
+    int32_t refused_by; /* the broker that says that the position lies outside the log; -1: none */
+    int64_t committed;  /* in a group: what the group has as this partition's offset; -1: unknown */
 } kh_place;
 
 typedef struct kh_topic {

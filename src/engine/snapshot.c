@@ -52,6 +52,7 @@ bool kh_snapshot_add(kh_snapshot *snapshot, int topic, int32_t partition)
     grown[count] = (kh_snapshot_partition){.topic = topic,
                                            .partition = partition,
                                            .error = RD_KAFKA_RESP_ERR__WAIT_COORD,
+                                           .leader = -1,
                                            .low = -1,
                                            .end = -1,
                                            .stable = -1,
@@ -78,18 +79,28 @@ static const struct rd_kafka_metadata_topic *find_metadata(const struct rd_kafka
     return NULL;
 }
 
-static rd_kafka_resp_err_t partition_error(const struct rd_kafka_metadata_topic *topic,
-                                           int32_t number)
+static int32_t find_leader(const struct rd_kafka_metadata_topic *topic, int32_t number,
+                           rd_kafka_resp_err_t *error)
 {
     for (int i = 0; i < topic->partition_cnt; i++) {
         const struct rd_kafka_metadata_partition *partition = &topic->partitions[i];
 
         if (partition->id != number)
             continue;
-        return partition->leader < 0 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
-                                     : RD_KAFKA_RESP_ERR_NO_ERROR;
+        *error = partition->leader < 0 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
+                                       : RD_KAFKA_RESP_ERR_NO_ERROR;
+        return partition->leader;
     }
-    return RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+    *error = RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+    return -1;
+}
+
+static void note_partition(kh_snapshot_partition *partition, rd_kafka_resp_err_t topic_error,
+                           const struct rd_kafka_metadata_topic *found)
+{
+    partition->error = topic_error;
+    partition->leader =
+        topic_error == 0 ? find_leader(found, partition->partition, &partition->error) : -1;
 }
 
 static bool note_topic(kh_snapshot *snapshot, int index, const struct rd_kafka_metadata *metadata)
@@ -109,9 +120,7 @@ static bool note_topic(kh_snapshot *snapshot, int index, const struct rd_kafka_m
             return fail_memory(snapshot);
     for (int i = 0; i < snapshot->partition_count; i++)
         if (snapshot->partitions[i].topic == index)
-            snapshot->partitions[i].error =
-                topic->error != 0 ? topic->error
-                                  : partition_error(found, snapshot->partitions[i].partition);
+            note_partition(&snapshot->partitions[i], topic->error, found);
     return true;
 }
 
@@ -331,26 +340,6 @@ static void ask_for_times(kh_snapshot *snapshot, rd_kafka_t *rk, kh_offset_quest
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* The handle that asks as read_uncommitted below librdkafka 2.3, and below 2.10 the one that knows
- * where the leaders are. Its errors are those of the consumer's handle, which reports them. */
-static rd_kafka_t *open_question_handle(const kh_asker *asker, kh_error *error, bool *refused)
-{
-    char reason[512];
-    rd_kafka_conf_t *conf = kh_config_make_conf(asker->config, KH_HANDLE_QUESTION, error);
-    rd_kafka_t *rk;
-
-    if (conf == NULL)
-        return NULL;
-    rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
-    if (rk == NULL) {
-        rd_kafka_conf_destroy(conf);
-        kh_error_set_kafka(error, rd_kafka_last_error(), "cannot open a handle to ask with: %s",
-                           reason);
-        *refused = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG;
-    }
-    return rk;
-}
-
 /* The handle keeps a map of its own of who leads which partition, and librdkafka before 2.10 goes
  * on asking the leader of old: NOT_LEADER_FOR_PARTITION for ever, where one has moved since the
  * first try. */
@@ -383,8 +372,9 @@ static bool has_askable(const kh_snapshot *snapshot)
     return false;
 }
 
-/* The handle to ask for offsets with: the consumer's where it will do, else one that is opened for
- * it. NULL: it cannot be, with the snapshot's error filled in. */
+/* The handle to ask for offsets with: the consumer's where it will do. Below librdkafka 2.3 it does
+ * not, as it reads committed, and below 2.10, as it does not find new leaders. NULL: there is none,
+ * with the snapshot's error filled in. */
 static rd_kafka_t *choose_handle(kh_snapshot *snapshot, const kh_asker *asker,
                                  rd_kafka_t **question_handle)
 {
@@ -393,7 +383,7 @@ static rd_kafka_t *choose_handle(kh_snapshot *snapshot, const kh_asker *asker,
     if (*question_handle != NULL)
         refresh_leaders(*question_handle);
     else
-        *question_handle = open_question_handle(asker, &snapshot->error, &snapshot->refused);
+        *question_handle = kh_asker_open_handle(asker, &snapshot->error, &snapshot->refused);
     return *question_handle;
 }
 

@@ -12,6 +12,7 @@
 #ifndef KH_SNAPSHOT_H
 #define KH_SNAPSHOT_H
 
+#include "asker.h"
 #include "config.h"
 #include "error.h"
 #include "helper.h"
@@ -25,6 +26,7 @@ typedef struct kh_snapshot_partition {
     int topic; /* index into topics */
     int32_t partition;
     rd_kafka_resp_err_t error; /* why there is no answer for it */
+    int32_t leader;            /* the broker that leads it; -1: none, or not asked yet */
     int64_t low;
     int64_t end;     /* the high watermark */
     int64_t stable;  /* where read_committed ends; `end` unless asked for */
@@ -53,12 +55,6 @@ typedef struct kh_snapshot {
     bool refused;   /* by librdkafka, which takes the configuration for no handle to ask with */
     kh_error error; /* when failed */
 } kh_snapshot;
-
-/* What the questions are asked with. The handle is the consumer's; it outlives the helper. */
-typedef struct kh_asker {
-    const kh_config *config;
-    rd_kafka_t *rk;
-} kh_asker;
 
 /* An empty snapshot of the configured topics; false: out of memory. */
 bool kh_snapshot_init(kh_snapshot *snapshot, const kh_config *config);
