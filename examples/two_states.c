@@ -7,7 +7,8 @@
  * What goes from one state to the other is the waitable. It has Lanes' metamethod for that,
  * __lanesclone(to, from, size), which any program may call: it makes the userdata at `to` another
  * reference to the same signal. In the state that reads, a wait would never end; in the other one
- * wait() blocks its thread alone.
+ * wait() blocks its thread alone. Both write whole lines, as print() writes the line and its end
+ * apart.
  */
 #include <lauxlib.h>
 #include <lua.h>
@@ -30,12 +31,13 @@ static const char prepare[] =
 static const char read_all[] = "local count = 0\n"
                                "assert(consumer:read_history(function() count = count + 1 end,\n"
                                "  { stop_at = 'caught_up' }))\n"
-                               "print('the reader has handled ' .. count .. ' messages')\n"
+                               "io.write('the reader has handled ' .. count .. ' messages\\n')\n"
                                "consumer:close()\n";
 
-static const char wait_for_it[] = "local caught_up = ...\n"
-                                  "local ok, err = caught_up:wait()\n"
-                                  "print('the other state: ' .. (ok and 'caught up' or err))\n";
+static const char wait_for_it[] =
+    "local caught_up = ...\n"
+    "local ok, err = caught_up:wait()\n"
+    "io.write('the other state: ' .. (ok and 'caught up' or err) .. '\\n')\n";
 
 static lua_State *open_state(void)
 {
