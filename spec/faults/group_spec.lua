@@ -58,6 +58,11 @@ for _, protocol in ipairs(protocols) do
         teardown(function()
           for _, left in pairs(members) do left:close() end
           broker:tool(fault.heal)
+          -- One that was stopped needs a while until it is in order again.
+          assert(reading.becomes(function()
+            local known, leaders = pcall(broker.leaders, broker, topic)
+            return known and leaders[0] and leaders[0] >= 0
+          end, 60), "the broker does not come back")
         end)
 
         it("is closed within 5 s", function() assert_closes_in_time(members.closed) end)
