@@ -1205,6 +1205,18 @@ static int64_t earlier_of(int64_t a_ms, int64_t b_ms)
     return a_ms < b_ms ? a_ms : b_ms;
 }
 
+static int64_t group_due_ms(const kh_consumer *c)
+{
+    int64_t ask_ms =
+        c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? 0 : kh_group_ask_due_ms(&c->group);
+
+    if (kh_helper_is_busy(c->helper))
+        ask_ms = INT64_MAX;
+    if (ask_ms < c->retry_helper_ms)
+        ask_ms = c->retry_helper_ms;
+    return earlier_of(ask_ms, kh_group_due_ms(&c->group));
+}
+
 /* When a step is due although the fd is silent; INT64_MAX: never. */
 static int64_t due_ms(const kh_consumer *c, int64_t now_ms)
 {
@@ -1223,14 +1235,7 @@ static int64_t due_ms(const kh_consumer *c, int64_t now_ms)
     if (c->refused_count > 0)
         due = earlier_of(due, c->refused_again_ms);
     if (is_member(c))
-        due = earlier_of(due, kh_group_due_ms(&c->group));
-    if (is_member(c) && !kh_helper_is_busy(c->helper)) {
-        int64_t ask_ms = c->group.owed == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
-                             ? 0
-                             : kh_group_ask_due_ms(&c->group);
-
-        due = earlier_of(due, ask_ms > c->retry_helper_ms ? ask_ms : c->retry_helper_ms);
-    }
+        due = earlier_of(due, group_due_ms(c));
     return earlier_of(due, kh_fetching_due_ms(&c->fetching));
 }
 

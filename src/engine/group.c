@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* How long the answer to a revoke waits for its commit: the rest of the group waits with it. */
 #define REVOKE_COMMIT_MS 3000
@@ -300,7 +299,7 @@ static bool wants_to_know(const kh_group *group)
 
 int64_t kh_group_ask_due_ms(const kh_group *group)
 {
-    return wants_to_know(group) && !group->is_asking ? group->ask_at_ms : INT64_MAX;
+    return wants_to_know(group) ? group->ask_at_ms : INT64_MAX;
 }
 
 static int assigned_count(const kh_group *group)

@@ -83,7 +83,8 @@ void kh_group_answer(kh_group *group, int64_t now_ms);
 /* When a turn is due; INT64_MAX: never. */
 int64_t kh_group_due_ms(const kh_group *group);
 
-/* When the coordinator is to be asked whether the group has come to rest; INT64_MAX: never. */
+/* When the coordinator is to be asked whether the group has come to rest, unless it is being asked;
+ * INT64_MAX: never. */
 int64_t kh_group_ask_due_ms(const kh_group *group);
 
 /* What it said; `rebalances` as it was when it was asked. True: the group has come to rest. */
