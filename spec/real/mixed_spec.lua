@@ -2,80 +2,12 @@
 -- module reads is compared with what kcat shows and with what was sent.
 
 local kafka = require "support.kafka"
+local mixed = require "support.mixed"
 local oracle = require "support.oracle"
 local producer = require "kafka_history.producer"
 local watched = require "support.watched"
 
-local PARTITIONS = 12
-local EMPTY = { [2] = true, [9] = true, [11] = true }
-local CODECS = { "none", "gzip", "snappy", "lz4", "zstd" }
-local MESSAGE_BYTES = 900 * 1024
-
-local every_byte = {}
-for byte = 0, 255 do every_byte[#every_byte + 1] = string.char(byte) end
-every_byte = table.concat(every_byte)
-
-local function samples(codec, partition)
-  return {
-    { key = "key", value = "value" },
-    { value = "null key" },
-    { key = "", value = "empty key" },
-    { key = "null value" },
-    { key = "empty value", value = "" },
-    {},
-    { key = "", value = "" },
-    { key = every_byte, value = every_byte .. every_byte },
-    { key = "\0", value = "\0\0\0" },
-    { key = "a\0b", value = "line\nline\r\n\0end" },
-    { key = "old", value = "of 2001", timestamp = 1000000000123 },
-    { key = "h", value = "headers", headers = { { name = "codec", value = codec } } },
-    { key = "h", value = "repeated", headers = {
-      { name = "n", value = "1" }, { name = "n", value = "2" }, { name = "m", value = "" },
-      { name = "n", value = "1" } } },
-    { key = "h", value = "null headers", headers = {
-      { name = "n" }, { name = "n", value = "x" }, { name = "n" } } },
-    { headers = {
-      { name = "only", value = "\1\2\0\255" }, { name = "partition", value = tostring(partition) } } },
-    { key = "compressible", value = ("history "):rep(500) },
-  }
-end
-
--- Of a length, compressible, and different in each place.
-local function large(length, text)
-  return text .. ("0123456789abcdef"):rep(math.floor((length - #text) / 16))
-end
-
-local sent = {} -- by partition
-
-local function send(to, topic, partition, message)
-  message.partition = partition
-  assert(to:send(topic, message))
-  local list = sent[partition] or {}
-  list[#list + 1] = message
-  sent[partition] = list
-end
-
-local function send_all(topic)
-  for i, codec in ipairs(CODECS) do
-    local to = assert(producer.new { addresses = kafka.addresses(), options = {
-      ["compression.codec"] = codec, ["linger.ms"] = 20, ["message.max.bytes"] = 1000000 } })
-    for partition = 0, PARTITIONS - 1 do
-      if not EMPTY[partition] then
-        for round = 1, 3 do
-          for _, message in ipairs(samples(codec, partition)) do
-            message.value = message.value and round == 2 and message.value .. round or message.value
-            send(to, topic, partition, message)
-          end
-        end
-      end
-    end
-    -- Larger than the topic allows, unless it is compressed: no codec can be missing unseen.
-    kafka.config(topic, { ["max.message.bytes"] = codec == "none" and 1048588 or 200000 })
-    send(to, topic, 3 + i, { key = codec, value = large(MESSAGE_BYTES, codec) })
-    assert(to:flush(30))
-    to:close()
-  end
-end
+local sent -- by partition
 
 local function same_headers(a, b)
   if #a ~= #b then return false end
@@ -88,7 +20,7 @@ end
 -- What the broker was sent, in the order of sending: the third opinion, which alone knows header values
 -- with NUL bytes, and that "" and null differ.
 local function check_sent(read)
-  for partition = 0, PARTITIONS - 1 do
+  for partition = 0, mixed.partitions - 1 do
     local expected, given = sent[partition] or {}, read[partition] or {}
     assert.equal(#expected, #given)
     for i, message in ipairs(expected) do
@@ -106,12 +38,9 @@ end
 
 describe("a topic of 12 partitions, 3 of them empty, with messages of all kinds and codecs", function()
   local topic
-  local total = 9 * 3 * 16 * #CODECS + #CODECS
+  local total = mixed.total
 
-  lazy_setup(function()
-    topic = kafka.create("mixed", { partitions = PARTITIONS })
-    send_all(topic)
-  end)
+  lazy_setup(function() topic, sent = mixed.create() end)
 
   local function sending()
     return assert(producer.new { addresses = kafka.addresses() })
@@ -140,7 +69,7 @@ describe("a topic of 12 partitions, 3 of them empty, with messages of all kinds 
     local tail, live = {}, 0
     reader:read_until(function()
       if reader.signal and live == 0 then
-        for partition = 0, PARTITIONS - 1 do
+        for partition = 0, mixed.partitions - 1 do
           for i = 1, 3 do
             assert(to:send(topic, { partition = partition, key = "live", value = "live " .. i }))
             live = live + 1
@@ -152,7 +81,7 @@ describe("a topic of 12 partitions, 3 of them empty, with messages of all kinds 
     end, 20, { handle = function(msg, self)
       if self.signal then tail[#tail + 1] = msg end
     end })
-    assert.equal(PARTITIONS * 3, #tail)
+    assert.equal(mixed.partitions * 3, #tail)
     for _, msg in ipairs(tail) do assert.equal("live", msg.key) end
     assert.equal(total + live, reader:check_messages(true))
     assert.equal(1, #reader:events_named("caught_up"))
