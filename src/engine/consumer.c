@@ -428,8 +428,7 @@ static bool take_places(kh_consumer *c, const kh_snapshot *snapshot)
     for (int i = 0; i < snapshot->topic_count; i++) {
         if (!add_places(c, i, snapshot->topics[i].partition_count))
             return false;
-        snprintf(c->places.topics[i].id, sizeof c->places.topics[i].id, "%s",
-                 snapshot->topics[i].id);
+        c->places.topics[i].id[0] = '\0';
     }
     return true;
 }
@@ -489,7 +488,7 @@ static void on_started(kh_consumer *c, const kh_snapshot *snapshot)
     }
     c->phase = PHASE_READING;
     c->snapshot_ms = kh_clock_ms();
-    /* The topics' ids are not waited for at the start: those that are missing are asked for now. */
+    /* The start does not wait for the topics' ids: they are asked for now. */
     c->refresh_at_ms =
         kh_library_has_topic_ids() ? c->snapshot_ms : next_refresh(c, c->snapshot_ms);
     kh_tell_snapshot(&to, c->settings->topic_count);

@@ -62,7 +62,7 @@ kh_job *kh_job_question(const kh_asker *asker, const kh_places *places)
     if (job == NULL)
         return NULL;
     job->snapshot.wants_stable = !kh_config_settings(asker->config)->reads_uncommitted;
-    job->snapshot.waits_for_ids = true;
+    job->snapshot.wants_ids = true;
     skip_known(&job->snapshot, places);
     for (int i = 0; i < places->count; i++)
         if (places->all[i].ask && !add(job, &places->all[i])) {

@@ -47,8 +47,7 @@ typedef struct kh_snapshot {
     kh_snapshot_partition *partitions;
     int partition_count;
     bool wants_stable;
-    bool
-        waits_for_ids; /* of the topics, up to a second; else they are noted if they come in time */
+    bool wants_ids; /* of the topics, for which up to a second is waited */
     bool wants_time;
     int64_t timestamp_ms; /* the time, in Kafka's milliseconds since 1970 */
     bool failed;
