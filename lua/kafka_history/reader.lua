@@ -56,6 +56,7 @@ function reader.tell_host(consumer, shared)
   if shared.host.turned then shared.host.turned(consumer, shared.waitable) end
 end
 
+--- Reading has failed: releases the waitable; the results of the call.
 local function fail(consumer, shared, code, text, raised)
   engine.fail(consumer, code, text)
   reader.tell_host(consumer, shared)
@@ -71,6 +72,8 @@ local function call_back(consumer, shared, name, callback, ...)
   if is_interrupt(shared, failure) then error(failure.raised, 0) end
   return fail(consumer, shared, "CALLBACK", name .. " raised an error: " .. failure.text, failure.raised)
 end
+
+reader.fail, reader.call_back = fail, call_back
 
 local function tell_reports(consumer, shared)
   while true do
@@ -272,7 +275,7 @@ local function look_at_clock(consumer, shared, opts, clock)
   if not due or now() < due then return true end
   if clock.tick_at and now() >= clock.tick_at then
     clock.tick_at = now() + (opts.tick or 1)
-    local ok, err, code, raised = call_back(consumer, shared, "on_tick", opts.on_tick, consumer)
+    local ok, err, code, raised = call_back(consumer, shared, "on_tick", opts.on_tick, opts.owner or consumer)
     if not ok then return nil, err, code, raised end
   end
   if clock.deadline and now() >= clock.deadline then return nil, "timeout", "TIMEOUT" end
@@ -352,7 +355,7 @@ local iterator_options = {
 local step_options = { batch = "batch", fields = "fields", on_error = "policy" }
 
 local function check_options(method, given, allowed, level)
-  local opts = {}
+  local opts = { handle = handle_batch }
   for key, value in pairs(options.check(method, given, allowed, level + 1)) do opts[key] = value end
   options.check_policy(method, opts.on_error, level + 1)
   opts.numbers = options.field_numbers(method, opts.fields, engine.fields, level + 1)
@@ -360,6 +363,8 @@ local function check_options(method, given, allowed, level)
   opts.run = run_for(opts.numbers)
   return opts
 end
+
+reader.check_options = check_options
 
 local function check_handler(method, handler, level)
   if options.callable(handler) then return end
@@ -418,7 +423,7 @@ local function read_batches(consumer, shared, handler, opts, clock, batches)
     if not ready then return nil, err, code, raised end
     fresh = true
     local ok
-    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, next_look(shared, clock))
+    ok, err, code, raised = opts.handle(consumer, shared, handler, opts, next_look(shared, clock))
     if not ok then return nil, err, code, raised end
   end
   return "again"
@@ -431,14 +436,6 @@ local function read(consumer, shared, handler, opts)
   end
   if shared.host.relay then return shared.host.relay(leg) end
   return leg(math.huge)
-end
-
-function reader.read_history(consumer, handler, given)
-  check_handler("read_history", handler, 2)
-  local opts = check_options("read_history", given, read_options, 2)
-  local shared = begin("read_history", consumer, 2)
-  if not shared then return nil, "closed", "CLOSED" end
-  return within(consumer, shared, read, handler, opts)
 end
 
 local function turn(consumer, shared, handler, opts)
@@ -454,7 +451,7 @@ local function turn(consumer, shared, handler, opts)
   shared.limit = math.min(shared.limit, opts.batch or BATCH)
   while shared.handled < shared.limit do
     local ok
-    ok, err, code, raised = handle_batch(consumer, shared, handler, opts, shared.alive_at)
+    ok, err, code, raised = opts.handle(consumer, shared, handler, opts, shared.alive_at)
     if not ok then return nil, err, code, raised end
     handled = shared.handled
     if must_show_alive(shared) then break end
@@ -470,12 +467,27 @@ local function turn(consumer, shared, handler, opts)
   return handled, engine.timeout(consumer) == 0
 end
 
+--- The method's results: one turn if it is "step", else all of reading. For a method to end with, so that
+-- misuse is an error at its caller's line.
+-- @tparam table opts as check_options returns it. `handle` is what is done with a batch: it is called with
+--   the consumer, what both halves share, the handler, opts and when to return at the latest; `owner` is
+--   whom on_tick is called with, if not the consumer.
+function reader.run(method, consumer, handler, opts)
+  local shared = begin(method, consumer, 2)
+  if not shared then return nil, "closed", "CLOSED" end
+  return within(consumer, shared, method == "step" and turn or read, handler, opts)
+end
+
+function reader.read_history(consumer, handler, given)
+  check_handler("read_history", handler, 2)
+  local opts = check_options("read_history", given, read_options, 2)
+  return reader.run("read_history", consumer, handler, opts)
+end
+
 function reader.step(consumer, handler, given)
   check_handler("step", handler, 2)
   local opts = check_options("step", given, step_options, 2)
-  local shared = begin("step", consumer, 2)
-  if not shared then return nil, "closed", "CLOSED" end
-  return within(consumer, shared, turn, handler, opts)
+  return reader.run("step", consumer, handler, opts)
 end
 
 local function next_message(consumer, shared, opts, clock, fresh)
