@@ -2,50 +2,12 @@
 -- levels. support.watched asserts inside the handler that the signal is never out while a history
 -- message is unhandled, against ends that were asked for before; what is read is compared with kcat.
 
+local cleaned = require "support.cleaned"
 local kafka = require "support.kafka"
-local oracle = require "support.oracle"
 local staging = require "support.staging"
 local watched = require "support.watched"
 
 local levels = { "read_committed", "read_uncommitted" }
-
-local compacting = {
-  ["cleanup.policy"] = "compact", ["segment.ms"] = 100, ["min.cleanable.dirty.ratio"] = 0.001,
-  ["max.compaction.lag.ms"] = 200, ["delete.retention.ms"] = 0,
-}
-
--- Rounds over the same keys, and between them keys that stay: they are what has holes around it. Each
--- round closes the segment of the one before, as the broker begins a new one when a record comes
--- after segment.ms.
-local function fill_compacted(name, ends_with)
-  for round = 1, 3 do
-    for part = 1, 3 do
-      staging.queue(name, 60, { keys = 30, text = "round " .. round })
-      staging.queue(name, 2, { prefix = ("stays-%d-%d-"):format(round, part) })
-    end
-    staging.flush()
-    kafka.sleep(0.15)
-  end
-  staging[ends_with](name, 20, { keys = 20, text = "last round" })
-end
-
--- The cleaner was here: kcat shows fewer messages than there are offsets, and holes between them.
--- 558 were written in the rounds; it leaves 30 keys of them and the 18 that stay.
-local function is_compacted(name, level)
-  local ends = kafka.ends(name)[0]
-  local messages = oracle.read(name, level)[0]
-  local holes = 0
-  for i = 2, #messages do
-    if messages[i].offset > messages[i - 1].offset + 1 then holes = holes + 1 end
-  end
-  return holes >= 8 and #messages <= 30 + 18 + 20 and ends.high - ends.low > 558
-end
-
--- Waits for the cleaner, and then stops it: what kcat shows later is what the reader was shown.
-local function await_cleaner(topics, level)
-  kafka.wait_until(function() return is_compacted(topics[1], level) end, 20, "the cleaner")
-  kafka.config(topics[1], { ["min.compaction.lag.ms"] = 3600000, ["max.compaction.lag.ms"] = 7200000 })
-end
 
 -- Each case: a sentence, the topics that it needs (partitions), how they are filled, and how many
 -- messages of them are readable under read_committed and read_uncommitted. `ready` waits for what the
@@ -180,23 +142,23 @@ local cases = {
   {
     name = "a topic that the cleaner has compacted, with holes, before a committed transaction",
     needs = { 1 },
-    config = compacting,
-    fill = function(name) fill_compacted(name, "commit") end,
-    ready = await_cleaner,
+    config = cleaned.config,
+    fill = function(name) cleaned.fill(name, "commit") end,
+    ready = cleaned.await,
   },
   {
     name = "a topic that the cleaner has compacted, with holes, before an aborted transaction",
     needs = { 1 },
-    config = compacting,
-    fill = function(name) fill_compacted(name, "abort") end,
-    ready = await_cleaner,
+    config = cleaned.config,
+    fill = function(name) cleaned.fill(name, "abort") end,
+    ready = cleaned.await,
   },
   {
     name = "a topic that the cleaner has compacted, with holes, before plain messages",
     needs = { 1 },
-    config = compacting,
-    fill = function(name) fill_compacted(name, "send") end,
-    ready = await_cleaner,
+    config = cleaned.config,
+    fill = function(name) cleaned.fill(name, "send") end,
+    ready = cleaned.await,
   },
 }
 
