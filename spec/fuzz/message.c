@@ -134,7 +134,7 @@ static int check(lua_State *L)
 {
     const rd_kafka_message_t *message = lua_touserdata(L, 1);
 
-    kh_push_message_class(L, message);
+    kh_push_message_class(L, rd_kafka_topic_name(message->rkt));
     lua_getfield(L, LUA_REGISTRYINDEX, "script");
     kh_push_message(L, message, 2);
     lua_newtable(L);

@@ -351,7 +351,7 @@ static int put_messages(lua_State *L, rd_kafka_message_t *const *messages, int c
         if (messages[i]->rkt != topic) {
             topic = messages[i]->rkt;
             lua_settop(L, batch);
-            kh_push_message_class(L, messages[i]);
+            kh_push_message_class(L, rd_kafka_topic_name(topic));
         }
         kh_push_message(L, messages[i], batch + 1);
         lua_rawseti(L, batch, i + 1);
@@ -585,7 +585,7 @@ static int consumer_current(lua_State *L)
     message = kh_consumer_next(consumer->engine, get_count(L, 2, "handled") - consumer->told);
     if (message == NULL)
         return 0;
-    kh_push_message_class(L, message);
+    kh_push_message_class(L, rd_kafka_topic_name(message->rkt));
     kh_push_message(L, message, 3);
     return 1;
 }

@@ -1,6 +1,8 @@
 #include "message.h"
 #include "binding.h"
 
+#include "../engine/headers.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -8,9 +10,8 @@
 #include <string.h>
 
 /* The messages of a topic share a metatable, which knows the topic. `bytes` holds, one behind the
- * other: key, value (see VALUE_IS_ASIDE), and each header as the lengths of its name and value
- * (ABSENT: null) followed by both. It is as small as it can be: up to 120 bytes in all glibc takes
- * and frees memory several times as fast. */
+ * other: key, value (see VALUE_IS_ASIDE) and packed headers. It is as small as it can be: up to 120
+ * bytes in all glibc takes and frees memory several times as fast. */
 struct message {
     const char *kind; /* &message_kind */
     int64_t offset;
@@ -36,8 +37,6 @@ enum { VALUE_IS_ASIDE = true };
 #define new_userdata(L, size) kh_new_userdata(L, size)
 #endif
 
-#define ABSENT SIZE_MAX
-
 /* Upvalues of the metamethods. */
 enum { TOPIC = 1, METHODS = 2 };
 
@@ -47,70 +46,6 @@ static const char message_kind = 0;
 
 const char *const kh_field_names[KH_FIELDS + 1] = {
     "topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers", NULL};
-
-/* --- copying ---------------------------------------------------------------------------------- */
-
-struct header {
-    const char *name;
-    const void *value;
-    size_t name_length;
-    size_t value_length; /* ABSENT: null */
-};
-
-static bool get_header(const rd_kafka_headers_t *headers, size_t index, struct header *header)
-{
-    if (rd_kafka_header_get_all(headers, index, &header->name, &header->value,
-                                &header->value_length) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return false;
-    header->name_length = strlen(header->name);
-    if (header->value == NULL)
-        header->value_length = ABSENT;
-    return true;
-}
-
-static size_t length_of(const struct header *header)
-{
-    return header->value_length == ABSENT ? 0 : header->value_length;
-}
-
-static size_t measure_headers(const rd_kafka_headers_t *headers, int32_t *count)
-{
-    struct header header;
-    size_t size = 0;
-
-    for (*count = 0; get_header(headers, (size_t)*count, &header); ++*count)
-        size += 2 * sizeof(size_t) + header.name_length + length_of(&header);
-    return size;
-}
-
-static char *put(char *at, const void *bytes, size_t length)
-{
-    if (length > 0)
-        memcpy(at, bytes, length);
-    return at + length;
-}
-
-static void put_headers(char *at, const rd_kafka_headers_t *headers, int32_t count)
-{
-    struct header header;
-
-    for (int32_t i = 0; i < count && get_header(headers, (size_t)i, &header); i++) {
-        at = put(at, &header.name_length, sizeof header.name_length);
-        at = put(at, &header.value_length, sizeof header.value_length);
-        at = put(at, header.name, header.name_length);
-        at = put(at, header.value, length_of(&header));
-    }
-}
-
-/* librdkafka gives them out for reading only, although its type does not say so. */
-static const rd_kafka_headers_t *headers_of(const rd_kafka_message_t *message)
-{
-    rd_kafka_headers_t *headers = NULL;
-
-    if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return NULL;
-    return headers;
-}
 
 /* --- pushing what both forms have ------------------------------------------------------------- */
 
@@ -141,22 +76,23 @@ static void push_timestamp_type(lua_State *L, rd_kafka_timestamp_type_t type)
 }
 
 /* { name = , value = } */
-static void push_header(lua_State *L, const struct header *header)
+static void push_header(lua_State *L, const kh_header *header)
 {
     lua_createtable(L, 0, 2);
     lua_pushlstring(L, header->name, header->name_length);
     lua_setfield(L, -2, "name");
-    push_optional(L, header->value_length != ABSENT, header->value, length_of(header));
+    push_optional(L, header->value_length != KH_HEADER_NULL, header->value,
+                  kh_header_value_length(header));
     lua_setfield(L, -2, "value");
 }
 
 static void push_raw_headers(lua_State *L, const rd_kafka_message_t *message)
 {
-    const rd_kafka_headers_t *headers = headers_of(message);
-    struct header header;
+    const rd_kafka_headers_t *headers = kh_headers_of(message);
+    kh_header header;
 
     lua_newtable(L);
-    for (int i = 0; headers != NULL && get_header(headers, (size_t)i, &header); i++) {
+    for (int i = 0; kh_headers_get(headers, (size_t)i, &header); i++) {
         push_header(L, &header);
         lua_rawseti(L, -2, i + 1);
     }
@@ -196,41 +132,111 @@ void kh_push_field(lua_State *L, const rd_kafka_message_t *message, kh_field fie
     }
 }
 
+static void push_packed_headers(lua_State *L, const char *at, int32_t count)
+{
+    kh_header header;
+
+    lua_createtable(L, count, 0);
+    for (int32_t i = 0; i < count; i++) {
+        at = kh_header_take(at, &header);
+        push_header(L, &header);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+void kh_push_record_field(lua_State *L, const kh_record *record, const char *topic,
+                          int32_t partition, kh_field field)
+{
+    switch (field) {
+    case KH_FIELD_TOPIC:
+        lua_pushstring(L, topic);
+        break;
+    case KH_FIELD_PARTITION:
+        lua_pushinteger(L, partition);
+        break;
+    case KH_FIELD_OFFSET:
+        lua_pushinteger(L, (lua_Integer)record->offset);
+        break;
+    case KH_FIELD_TIMESTAMP:
+        push_timestamp(L, (rd_kafka_timestamp_type_t)record->timestamp_type, record->timestamp);
+        break;
+    case KH_FIELD_TIMESTAMP_TYPE:
+        push_timestamp_type(L, (rd_kafka_timestamp_type_t)record->timestamp_type);
+        break;
+    case KH_FIELD_KEY:
+        push_optional(L, record->has_key, kh_record_key(record), record->key_length);
+        break;
+    case KH_FIELD_VALUE:
+        push_optional(L, record->has_value, kh_record_value(record), record->value_length);
+        break;
+    default:
+        push_packed_headers(L, kh_record_headers(record), record->header_count);
+    }
+}
+
 /* --- making one ---------------------------------------------------------------------------- */
 
-void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metatable)
+/* Pushes one with what `head` says of it, its key and value; its headers are to be put where this
+ * returns, `headers_length` bytes. */
+static char *push_copy(lua_State *L, const struct message *head, const void *key, const void *value,
+                       size_t value_length, size_t headers_length, int metatable)
 {
-    const rd_kafka_headers_t *headers = headers_of(message);
-    size_t value_length = VALUE_IS_ASIDE ? 0 : message->len;
-    size_t size = offsetof(struct message, bytes) + message->key_len + value_length;
-    int32_t header_count = 0;
-    rd_kafka_timestamp_type_t timestamp_type;
-    struct message *copy;
-    char *at;
+    size_t inside = VALUE_IS_ASIDE ? 0 : value_length;
+    size_t size = offsetof(struct message, bytes) + head->key_length + inside + headers_length;
+    struct message *copy = new_userdata(L, size > sizeof *copy ? size : sizeof *copy);
+    char *at = copy->bytes;
 
-    if (headers != NULL)
-        size += measure_headers(headers, &header_count);
-    copy = new_userdata(L, size > sizeof *copy ? size : sizeof *copy);
+    *copy = *head;
     copy->kind = &message_kind;
-    copy->offset = message->offset;
-    copy->timestamp = rd_kafka_message_timestamp(message, &timestamp_type);
-    copy->timestamp_type = (uint8_t)timestamp_type;
-    copy->partition = message->partition;
-    copy->header_count = header_count;
-    copy->has_key = message->key != NULL;
-    copy->has_value = message->payload != NULL;
-    copy->key_length = (uint32_t)message->key_len;
-    copy->value_length = (uint32_t)value_length;
-    at = put(copy->bytes, message->key, message->key_len);
-    at = put(at, message->payload, value_length);
-    if (header_count > 0)
-        put_headers(at, headers, header_count);
-    if (VALUE_IS_ASIDE && copy->has_value) {
-        lua_pushlstring(L, message->payload, message->len);
+    copy->value_length = (uint32_t)inside;
+    if (head->key_length > 0)
+        memcpy(at, key, head->key_length);
+    at += head->key_length;
+    if (inside > 0)
+        memcpy(at, value, inside);
+    if (VALUE_IS_ASIDE && head->has_value) {
+        lua_pushlstring(L, value_length > 0 ? value : "", value_length);
         kh_set_uservalue(L, -2);
     }
     lua_pushvalue(L, metatable);
     lua_setmetatable(L, -2);
+    return at + inside;
+}
+
+void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metatable)
+{
+    const rd_kafka_headers_t *headers = kh_headers_of(message);
+    rd_kafka_timestamp_type_t type;
+    struct message head = {.offset = message->offset,
+                           .timestamp = rd_kafka_message_timestamp(message, &type),
+                           .partition = message->partition,
+                           .has_key = message->key != NULL,
+                           .has_value = message->payload != NULL,
+                           .key_length = (uint32_t)message->key_len};
+    size_t headers_length = kh_headers_measure(headers, &head.header_count);
+    char *at;
+
+    head.timestamp_type = (uint8_t)type;
+    at = push_copy(L, &head, message->key, message->payload, message->len, headers_length,
+                   metatable);
+    kh_headers_pack(at, headers, head.header_count);
+}
+
+void kh_push_record(lua_State *L, const kh_record *record, int32_t partition, int metatable)
+{
+    struct message head = {.offset = record->offset,
+                           .timestamp = record->timestamp,
+                           .partition = partition,
+                           .header_count = record->header_count,
+                           .has_key = record->has_key,
+                           .has_value = record->has_value,
+                           .key_length = record->key_length,
+                           .timestamp_type = record->timestamp_type};
+    char *at = push_copy(L, &head, kh_record_key(record), kh_record_value(record),
+                         record->value_length, record->headers_length, metatable);
+
+    if (record->headers_length > 0)
+        memcpy(at, kh_record_headers(record), record->headers_length);
 }
 
 /* --- the userdata ----------------------------------------------------------------------------- */
@@ -263,31 +269,6 @@ static void push_value(lua_State *L, const struct message *message)
         push_optional(L, message->has_value, value_bytes(message), message->value_length);
 }
 
-static const char *take_header(const char *at, struct header *header)
-{
-    memcpy(&header->name_length, at, sizeof header->name_length);
-    at += sizeof header->name_length;
-    memcpy(&header->value_length, at, sizeof header->value_length);
-    at += sizeof header->value_length;
-    header->name = at;
-    at += header->name_length;
-    header->value = at;
-    return at + length_of(header);
-}
-
-static void push_headers(lua_State *L, const struct message *message)
-{
-    const char *at = header_bytes(message);
-    struct header header;
-
-    lua_createtable(L, message->header_count, 0);
-    for (int32_t i = 0; i < message->header_count; i++) {
-        at = take_header(at, &header);
-        push_header(L, &header);
-        lua_rawseti(L, -2, i + 1);
-    }
-}
-
 /* Of the message at stack index 1, within its __index. */
 static void push_field(lua_State *L, const struct message *message, kh_field field)
 {
@@ -314,7 +295,7 @@ static void push_field(lua_State *L, const struct message *message, kh_field fie
         push_value(L, message);
         break;
     default:
-        push_headers(L, message);
+        push_packed_headers(L, header_bytes(message), message->header_count);
     }
 }
 
@@ -376,16 +357,17 @@ static int message_header(lua_State *L)
     size_t length;
     const char *name = luaL_checklstring(L, 2, &length);
     const char *at = header_bytes(message);
-    struct header found = {.value_length = ABSENT};
+    kh_header found = {.value_length = KH_HEADER_NULL};
 
     for (int32_t i = 0; i < message->header_count; i++) {
-        struct header header;
+        kh_header header;
 
-        at = take_header(at, &header);
+        at = kh_header_take(at, &header);
         if (header.name_length == length && memcmp(header.name, name, length) == 0)
             found = header;
     }
-    push_optional(L, found.value_length != ABSENT, found.value, length_of(&found));
+    push_optional(L, found.value_length != KH_HEADER_NULL, found.value,
+                  kh_header_value_length(&found));
     return 1;
 }
 
@@ -480,12 +462,12 @@ static void push_new_class(lua_State *L, int topic_at, int methods_at)
     set_metamethod(L, "__tostring", message_tostring, topic_at, methods_at);
 }
 
-void kh_push_message_class(lua_State *L, const rd_kafka_message_t *message)
+void kh_push_message_class(lua_State *L, const char *topic)
 {
     int top = lua_gettop(L);
 
     luaL_getmetatable(L, KH_MESSAGE_CLASS);
-    lua_pushstring(L, rd_kafka_topic_name(message->rkt));
+    lua_pushstring(L, topic);
     lua_pushvalue(L, top + 2);
     lua_rawget(L, top + 1);
     if (lua_isnil(L, -1)) {

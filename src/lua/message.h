@@ -5,17 +5,22 @@
 
 #include "compat.h"
 
+#include "../engine/record.h"
+
 #include <librdkafka/rdkafka.h>
 
 #pragma GCC visibility push(hidden)
 
 #define KH_MESSAGE_CLASS "kafka_history.message"
 
-/* Pushes the metatable of a message, which it shares with the others of its topic. */
-void kh_push_message_class(lua_State *L, const rd_kafka_message_t *message);
+/* Pushes the metatable that the messages of a topic share. */
+void kh_push_message_class(lua_State *L, const char *topic);
 
 /* Pushes a message; its metatable is at the index. */
 void kh_push_message(lua_State *L, const rd_kafka_message_t *message, int metatable);
+
+/* The same of one that was kept. */
+void kh_push_record(lua_State *L, const kh_record *record, int32_t partition, int metatable);
 
 /* What a handler may ask to be given instead of a message. */
 typedef enum kh_field {
@@ -34,6 +39,10 @@ extern const char *const kh_field_names[KH_FIELDS + 1];
 
 /* Pushes one field of a message, without a message object. */
 void kh_push_field(lua_State *L, const rd_kafka_message_t *message, kh_field field);
+
+/* The same of one that was kept. */
+void kh_push_record_field(lua_State *L, const kh_record *record, const char *topic,
+                          int32_t partition, kh_field field);
 
 #pragma GCC visibility pop
 #endif

@@ -1,0 +1,104 @@
+/* Before uthash.h, which record.h includes. */
+#define HASH_FUNCTION(key, length, hash) ((hash) = hash_of((key), (length)))
+/* Out of memory is told by the record's `hh.tbl`. */
+#define HASH_NONFATAL_OOM 1
+/* How many share a bucket before there are twice as many buckets: each one costs a look elsewhere
+ * in memory. */
+#define HASH_BKT_CAPACITY_THRESH 4U
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "keys.h"
+
+#include <stdlib.h>
+
+/* uthash's own, a bucket a record. */
+#define KEY_BYTES ((int64_t)sizeof(UT_hash_bucket))
+
+static unsigned hash_of(const void *key, size_t length)
+{
+    return (unsigned)XXH3_64bits(key, length);
+}
+
+size_t kh_keys_count(const kh_keys *keys)
+{
+    return HASH_COUNT(keys->all);
+}
+
+static kh_record *find(const kh_keys *keys, const void *key, size_t length, unsigned hash)
+{
+    kh_record *found;
+
+    HASH_FIND_BYHASHVALUE(hh, keys->all, key, length, hash, found);
+    return found;
+}
+
+kh_record *kh_keys_find(const kh_keys *keys, const void *key, size_t length)
+{
+    return find(keys, key, length, hash_of(key, length));
+}
+
+/* Frees it where that cannot be done. */
+static kh_record *add(kh_keys *keys, kh_record *record, unsigned hash)
+{
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, keys->all, record->bytes, record->key_length, hash, record);
+    if (record->hh.tbl == NULL) {
+        free(record);
+        return NULL;
+    }
+    keys->bytes += kh_record_size(record) + KEY_BYTES;
+    return record;
+}
+
+kh_record *kh_keys_take(kh_keys *keys, kh_record *record)
+{
+    HASH_DELETE(hh, keys->all, record);
+    keys->bytes -= kh_record_size(record) + KEY_BYTES;
+    return record;
+}
+
+void kh_keys_remove(kh_keys *keys, kh_record *record)
+{
+    free(kh_keys_take(keys, record));
+}
+
+kh_record *kh_keys_put(kh_keys *keys, const rd_kafka_message_t *message, int place)
+{
+    unsigned hash = hash_of(message->key, message->key_len);
+    kh_record *old = find(keys, message->key, message->key_len, hash);
+    kh_record *record;
+
+    if (old != NULL && kh_record_replace(old, message, place))
+        return old;
+    record = kh_record_new(message, place);
+    if (record == NULL)
+        return NULL;
+    if (old != NULL)
+        kh_keys_remove(keys, old);
+    return add(keys, record, hash);
+}
+
+bool kh_keys_move_last(kh_keys *keys, kh_record *record)
+{
+    unsigned hash = record->hh.hashv;
+
+    if (record->hh.next == NULL)
+        return true;
+    return add(keys, kh_keys_take(keys, record), hash) != NULL;
+}
+
+void kh_keys_clear(kh_keys *keys)
+{
+    kh_record *record = keys->all;
+
+    /* The table alone: each record still knows the one behind it. */
+    HASH_CLEAR(hh, keys->all);
+    while (record != NULL) {
+        kh_record *next = record->hh.next;
+
+        free(record);
+        record = next;
+    }
+    keys->bytes = 0;
+}
