@@ -55,6 +55,7 @@ build = {
         "src/engine/latch.c",
         "src/engine/library.c",
         "src/engine/meter.c",
+        "src/engine/near.c",
         "src/engine/places.c",
         "src/engine/record.c",
         "src/engine/report.c",

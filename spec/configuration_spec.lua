@@ -87,6 +87,17 @@ describe("a configuration", function()
     assert.matches("no such key", refused(config { topic = "x" }))
   end)
 
+  it("with a key that there is not says which one is near", function()
+    for given, meant in pairs {
+      cliend_id = "client_id", adresses = "addresses", topic = "topics", ["client.id"] = "client_id",
+      on_even = "on_event", option = "options", stall_timout = "stall_timeout",
+    } do
+      assert.matches(('%s: there is no such key; did you mean "%s"?'):format(given, meant),
+        refused(config { [given] = "x" }), 1, true)
+    end
+    assert.is_nil(refused(config { colour = "x" }):find("did you mean", 1, true))
+  end)
+
   it("has names as keys", function()
     for _, key in ipairs { 1, 1.5, true, print, {} } do
       assert.matches("expected names as keys", refused(config { [key] = "x" }))
@@ -233,6 +244,20 @@ describe("a configuration", function()
       end
     end)
 
+    it("says which property is near one that there is not, also of those without a default", function()
+      for given, meant in pairs {
+        ["security.protcol"] = "security.protocol", ["fetch.min.byte"] = "fetch.min.bytes",
+        group_id = "group.id", ["sasl.passwordd"] = "sasl.password",
+        ["auto.offest.reset"] = "auto.offset.reset",
+      } do
+        local err = refused(with_options { [given] = "hunter2" })
+        assert.matches(('No such configuration property: "%s"; did you mean "%s"?'):format(given, meant),
+          err, 1, true)
+        assert.is_nil(err:find("hunter2", 1, true))
+      end
+      assert.is_nil(refused(with_options { ["no.such.property"] = "x" }):find("did you mean", 1, true))
+    end)
+
     local owned = {
       "bootstrap.servers", "metadata.broker.list", "client.id", "broker.version.fallback",
       "enable.partition.eof", "enable.auto.offset.store", "auto.offset.reset", "enable.auto.commit",
@@ -375,6 +400,10 @@ describe("what a method is given", function()
         assert.matches(name .. ": there is no option", raised(call, { [key] = 1 }))
       end
     end
+    assert.matches('there is no option string "stopat"; did you mean "stop_at"?',
+      raised(calls().read_history, { stopat = "caught_up" }), 1, true)
+    assert.matches('a message has no field string "ofset"; did you mean "offset"?',
+      raised(calls().read_history, { fields = { "key", "ofset" } }), 1, true)
     for _, key in ipairs { "stop_at", "timeout", "on_tick", "tick" } do
       assert.matches("step: there is no option", raised(calls().step, { [key] = 1 }))
     end

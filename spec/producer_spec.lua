@@ -266,7 +266,7 @@ describe("a producer", function()
         producer.new, { addresses = NOBODY, options = { "x" } })
       raises("options['linger.ms'] must be a string, a number or a boolean, not a table", producer.new,
         { addresses = NOBODY, options = { ["linger.ms"] = {} } })
-      raises("No such configuration property: \"lingerms\"",
+      raises("No such configuration property: \"lingerms\"; did you mean \"linger.ms\"?",
         producer.new, { addresses = NOBODY, options = { lingerms = 1 } })
       raises("is outside allowed range",
         producer.new, { addresses = NOBODY, options = { ["linger.ms"] = -5 } })

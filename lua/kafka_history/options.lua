@@ -1,6 +1,8 @@
 --- Checks what a method is given: every mistake is an error() that names the key, what was given and
 -- what is allowed, at the caller's line.
 
+local core = require "kafka_history.core"
+
 local options = {}
 
 local function describe(value)
@@ -60,6 +62,14 @@ local kinds = {
   },
 }
 
+-- What may be meant by a key that is none of those: `; did you mean "stop_at"?`, or "".
+local function suggest(word, allowed)
+  if type(word) ~= "string" then return "" end
+  local names = {}
+  for name in pairs(allowed) do names[#names + 1] = name end
+  return core.near(word, names)
+end
+
 local function refuse(method, level, format, ...)
   error(("%s: " .. format):format(method, ...), level + 1)
 end
@@ -74,7 +84,9 @@ function options.check(method, given, allowed, level)
   end
   for key, value in pairs(given) do
     local kind = allowed[key]
-    if not kind then refuse(method, level + 1, "there is no option %s", describe(key)) end
+    if not kind then
+      refuse(method, level + 1, "there is no option %s%s", describe(key), suggest(key, allowed))
+    end
     if kinds[kind] and not kinds[kind].test(value) then
       refuse(method, level + 1, "%s: expected %s, got %s", key, kinds[kind].allowed, describe(value))
     end
@@ -112,7 +124,7 @@ function options.field_numbers(method, fields, numbers, level)
   local found = {}
   for i, name in ipairs(fields) do
     if numbers[name] == nil then
-      refuse(method, level + 1, "fields: a message has no field %s", describe(name))
+      refuse(method, level + 1, "fields: a message has no field %s%s", describe(name), suggest(name, numbers))
     end
     found[i] = numbers[name]
   end

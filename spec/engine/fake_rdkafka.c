@@ -82,6 +82,10 @@ rd_kafka_conf_res_t rd_kafka_conf_get(const rd_kafka_conf_t *conf, const char *n
     return RD_KAFKA_CONF_UNKNOWN;
 }
 
+void rd_kafka_conf_properties_show(FILE *stream)
+{
+}
+
 void rd_kafka_conf_set_opaque(rd_kafka_conf_t *conf, void *opaque)
 {
     conf->opaque = opaque;

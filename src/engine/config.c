@@ -1,5 +1,6 @@
 #include "config.h"
 #include "library.h"
+#include "near.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -365,13 +366,31 @@ static const struct {
     {"consumer_group", set_consumer_group},
 };
 
+/* What the host makes of a table, or keeps for itself. */
+static const char *const other_keys[] = {"options", "start", "on_event", "on_log", "on_stats"};
+
+static bool refuse_key(kh_error *error, const char *key)
+{
+    kh_near near = kh_near_to(key);
+
+    for (size_t i = 0; i < LENGTH(keys); i++)
+        kh_near_offer(&near, keys[i].key);
+    for (size_t i = 0; i < LENGTH(other_keys); i++)
+        kh_near_offer(&near, other_keys[i]);
+    if (near.count == 0)
+        return refuse(error, "%.64s: there is no such key; librdkafka's properties go into options",
+                      key);
+    (void)refuse(error, "%.64s: there is no such key", key);
+    kh_near_append(&near, error->text, sizeof error->text);
+    return false;
+}
+
 bool kh_config_set(kh_config *config, const char *key, const kh_value *value, kh_error *error)
 {
     for (size_t i = 0; i < LENGTH(keys); i++)
         if (strcmp(keys[i].key, key) == 0)
             return keys[i].set(config, key, value, error);
-    return refuse(error, "%.64s: there is no such key; librdkafka's properties go into options",
-                  key);
+    return refuse_key(error, key);
 }
 
 /* --- where to start --------------------------------------------------------------------------- */
@@ -529,13 +548,17 @@ static bool set_property(rd_kafka_conf_t *conf, const char *property, const char
                          kh_error *error)
 {
     char reason[512];
+    rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, property, value, reason, sizeof reason);
 
-    if (rd_kafka_conf_set(conf, property, value, reason, sizeof reason) == RD_KAFKA_CONF_OK)
+    if (result == RD_KAFKA_CONF_OK)
         return true;
-    if (is_secret(property))
+    if (result != RD_KAFKA_CONF_UNKNOWN && is_secret(property))
         return refuse(error, "options[\"%.100s\"]: librdkafka refuses its value", property);
     reason[strcspn(reason, "\n")] = '\0'; /* some end a line */
-    return refuse(error, "options[\"%.100s\"]: librdkafka says: %s", property, reason);
+    (void)refuse(error, "options[\"%.100s\"]: librdkafka says: %s", property, reason);
+    if (result == RD_KAFKA_CONF_UNKNOWN)
+        kh_library_suggest_property(property, error->text, sizeof error->text);
+    return false;
 }
 
 /* What was measured to be fast and small (100 B to 1 KiB messages, loopback): short fetches that

@@ -1,6 +1,9 @@
 #include "library.h"
+#include "near.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Newer than the headers of 2.0.2, which this file compiles with: declared weak, so that each is
@@ -103,6 +106,45 @@ bool kh_library_has_property(const char *name)
 
     rd_kafka_conf_destroy(conf);
     return known;
+}
+
+/* librdkafka's table of all its properties, the caller's to free; NULL: out of memory. A dump of a
+ * configuration would lack those without a default, as sasl.password. */
+static char *write_properties(void)
+{
+    char *table = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&table, &size);
+
+    if (stream == NULL)
+        return NULL;
+    rd_kafka_conf_properties_show(stream);
+    if (fclose(stream) == 0)
+        return table;
+    free(table);
+    return NULL;
+}
+
+/* A line is "name   | C/P | ..."; there are headings as well. */
+void kh_library_suggest_property(const char *name, char *text, size_t size)
+{
+    char *table = write_properties();
+    kh_near near = kh_near_to(name);
+    char *next;
+
+    for (char *line = table; line != NULL; line = next) {
+        size_t length = strspn(line, "abcdefghijklmnopqrstuvwxyz0123456789._");
+
+        next = strchr(line, '\n');
+        if (next != NULL)
+            next++;
+        if (length == 0 || line[length] != ' ')
+            continue;
+        line[length] = '\0';
+        kh_near_offer(&near, line);
+    }
+    kh_near_append(&near, text, size);
+    free(table);
 }
 
 bool kh_library_has_list_offsets(void)

@@ -53,6 +53,10 @@ enum { KH_FENCED_MEMBER_EPOCH = 110, KH_STALE_MEMBER_EPOCH = 113 };
 /* Does the property exist? Asked of librdkafka itself. */
 bool kh_library_has_property(const char *name);
 
+/* Appends to the text, in a field of that size, which properties may be meant by a name that is
+ * none: see kh_near_append. */
+void kh_library_suggest_property(const char *name, char *text, size_t size);
+
 /* Which end of the log ListOffsets is asked for: offsets as ListOffsets takes them. */
 typedef enum kh_offset_question {
     KH_ASK_LOW,        /* the first offset */

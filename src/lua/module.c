@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE /* dladdr(3) */
 #include "binding.h"
+#include "../engine/near.h"
 
 #include <dlfcn.h>
 
@@ -21,6 +22,25 @@ static void pin_library(void)
 static int librdkafka_version(lua_State *L)
 {
     lua_pushstring(L, rd_kafka_version_str());
+    return 1;
+}
+
+/* near(word, names): `; did you mean "this" or "that"?`, "" where none of the array is near. */
+static int near_names(lua_State *L)
+{
+    kh_near near = kh_near_to(luaL_checkstring(L, 1));
+    char text[512] = "";
+
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    for (int i = 1; i <= (int)lua_rawlen(L, 2); i++) {
+        lua_rawgeti(L, 2, i);
+        if (lua_type(L, -1) == LUA_TSTRING)
+            kh_near_offer(&near, lua_tostring(L, -1)); /* the table keeps it */
+        lua_pop(L, 1);
+    }
+    kh_near_append(&near, text, sizeof text);
+    lua_pushstring(L, text);
     return 1;
 }
 
@@ -52,6 +72,8 @@ int luaopen_kafka_history_core(lua_State *L)
     lua_setfield(L, -2, "doorbell");
     kh_open_alarm(L);
     lua_setfield(L, -2, "alarm");
+    lua_pushcfunction(L, near_names);
+    lua_setfield(L, -2, "near");
     lua_pushcfunction(L, set_forget);
     lua_setfield(L, -2, "set_forget");
     lua_pushcfunction(L, librdkafka_version);

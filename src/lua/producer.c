@@ -1,6 +1,7 @@
 /*
  * The class "kafka_history.producer": a small producer for demos and specs, of real brokers too.
  */
+#include "../engine/library.h"
 #include "records.h"
 
 #include <limits.h>
@@ -51,6 +52,8 @@ static void set_property(lua_State *L, producer *self, const char *property, con
                          "producer.new: options['%s']: librdkafka refuses the value (not shown: "
                          "it is secret)",
                          property);
+    if (result == RD_KAFKA_CONF_UNKNOWN)
+        kh_library_suggest_property(property, reason, sizeof(reason));
     (void)luaL_error(L, "producer.new: '%s': %s", property, reason);
 }
 
