@@ -26,6 +26,8 @@
 #   make soak            memory while a topic is tailed live: SECONDS=1200, MESSAGES, FORM, LUA
 #   make valgrind        the tests of the engine and most embedded ones under valgrind
 #   make lint, format    luacheck and clang-format; `format` writes
+#   make reference       the reference in doc/, made from doc/meta
+#   make doc             the README and the manual as HTML, in build/doc/
 #   make env             lines for a shell to use the module from here: eval "$(make -s env)"
 #   make clean
 
@@ -151,7 +153,7 @@ SETUP_HOSTS = @tools/setup hosts nginx || { echo 'test: goes without these hosts
 
 .PHONY: test
 test:
-	@tools/setup build luajit spec
+	@tools/setup build luajit spec doc
 	$(SETUP_HOSTS)
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 all examples engine-tests $(OUT)/kafka-admin
@@ -271,13 +273,24 @@ C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],src/engine src/lua spec/engine s
 .PHONY: lint
 lint:
 	@tools/setup lint
-	$(LUACHECK) -q lua spec examples bench rockspec
+	$(LUACHECK) -q lua spec examples bench rockspec tools/reference tools/doc
 	$(CLANG_FORMAT) --dry-run --Werror $(C_FILES)
 
 .PHONY: format
 format:
 	@tools/setup lint
 	$(CLANG_FORMAT) -i $(C_FILES)
+
+# --- the manual -----------------------------------------------------------------------------------
+
+.PHONY: reference
+reference:
+	@lua5.4 tools/reference
+
+.PHONY: doc
+doc: reference
+	@tools/setup doc
+	@tools/doc $(OUT)/doc
 
 # --- installation ---------------------------------------------------------------------------------
 

@@ -1,0 +1,50 @@
+---@meta _
+
+--- What `on_event` and `on_log` are called with. Both are called by the thread that reads, between two messages, never
+--- inside librdkafka; an error in one of them ends the call that reads with `CALLBACK`, and no message is lost by it.
+---
+--- | `name` | when | fields |
+--- |---|---|---|
+--- | `snapshot` | where history ends is known: reading begins | |
+--- | `partition_caught_up` | the history of a partition has been handled | `topic`, `partition`, `target` |
+--- | `caught_up` | that of all has: the signal | |
+--- | `gap` | records in front of the reader were deleted before it came to them | `topic`, `partition`, `offset`, `to` |
+--- | `truncated` | a log has lost its end, or its topic | `topic`, `partition`, `offset`, `target`, `end_offset` |
+--- | `stalled` | nothing has come for `stall_timeout` while history is left | `topic`, `partition`, `offset`, `target`, `end_offset`, `cause` |
+--- | `partition_added` | a topic has got a partition; it is read from its beginning, outside of the signal | `topic`, `partition` |
+--- | `assigned`, `revoked` | a member of a group was given partitions, or gave them back | `partitions`, `lost` |
+--- | `error` | a broker's error, once and not at each repetition; reading goes on | `code`, `topic`, `partition` where it has any |
+
+---@class kafka_history.event
+--- Which one, as in the table above.
+---@field name string
+--- What happened, for people.
+---@field text string
+--- The topic that it is about.
+---@field topic? string
+--- The partition that it is about.
+---@field partition? integer
+--- The offset at which reading stands.
+---@field offset? integer
+--- Of a gap: the offset at which reading goes on.
+---@field to? integer
+--- The end of the partition's history, an offset.
+---@field target? integer
+--- The end of the log as of now, an offset.
+---@field end_offset? integer
+--- Of an error: its name, as in `"_TRANSPORT"`.
+---@field code? string
+--- Of a stall: `"open transaction"`, `"truncated"`, `"topic deleted"`, `"no leader"`, `"lagging follower"` or `"unknown"`.
+---@field cause? string
+--- Of an assignment: which partitions.
+---@field partitions? { topic: string, partition: integer }[]
+--- Of a revocation: others have them already, and nothing was committed.
+---@field lost? boolean
+
+---@class kafka_history.log_line
+--- From 0 (emergency) over 3 (error), 4 (warning) and 6 (info) to 7 (debug), as syslog's.
+---@field level integer
+--- Which part of librdkafka says it, as in `"FAIL"`.
+---@field facility string
+--- The line, without secrets.
+---@field text string

@@ -1,0 +1,135 @@
+---@meta kafka_history.view
+
+--- The latest value of each key of a topic, held in C and kept live: a table that is built from the history without a Lua
+--- value for a message that nobody looks at.
+---
+--- ```lua
+--- local view = assert(require "kafka_history.view".new { addresses = "localhost:9092", topics = "orders" })
+--- assert(view:read { stop_at = "caught_up" })
+--- print(view:get "a", #view)
+--- view:close()
+--- ```
+---
+--- It can be read while it is being built. A tombstone removes its key; messages without a key are not kept. With one topic a
+--- key is enough; with several each question names the topic, and one that does not raises. In a group a view has one topic.
+---
+--- Methods that fail return nil, a message and a code as a [consumer's](consumer.md). `require "kafka_history.view"` blocks; in
+--- an event loop `require "kafka_history.cqueues".view` (`.luv`, `.copas`, `.resty`) is the same and yields to the loop.
+
+---@class kafka_history.view
+local module = {}
+
+--- Makes a view: the [configuration](../configuration.md) is a consumer's, and so are the errors.
+---@param config kafka_history.config
+---@return kafka_history.view.object? view
+---@return string? err
+---@return string? code
+function module.new(config) end
+
+---@class kafka_history.view.object
+---@operator len: integer
+local view = {}
+
+--- Reads, as `consumer:read_history` does, without a handler: returns true when it stopped as `stop_at` says; else nil, a
+--- message and a code.
+---@param opts? kafka_history.view.read_options
+---@return true? stopped
+---@return string? err
+---@return string? code
+function view:read(opts) end
+
+--- What `read` takes: as in `consumer:read_history`.
+---@class kafka_history.view.read_options
+--- Default: none, live messages follow.
+---@field stop_at? "caught_up"
+--- Default: none. Seconds for the whole call.
+---@field timeout? number
+--- Default: 500. How many messages are taken in at once.
+---@field batch? integer
+--- Default: none. Called with the view about every `tick` seconds.
+---@field on_tick? fun(view: kafka_history.view.object)
+--- Default: 1 s.
+---@field tick? number
+--- Default: none. The bytes that the kept messages may take; more end the call with `MAX_BYTES`.
+---@field max_bytes? integer
+
+--- One turn that never blocks: takes in at most a batch of messages that are there. Returns how many, and whether there is
+--- more to do at once; nil, a message and a code as `read`.
+---@param opts? kafka_history.view.step_options
+---@return integer? taken
+---@return boolean|string more
+---@return string? code
+function view:step(opts) end
+
+--- What `step` takes.
+---@class kafka_history.view.step_options
+--- Default: 500. The most that one step takes in.
+---@field batch? integer
+--- Default: none. As in `read`.
+---@field max_bytes? integer
+
+--- The latest value of a key.
+---@param key string
+---@param topic? string required with several topics
+---@return string? value nil: there is none, or it was deleted
+function view:get(key, topic) end
+
+--- The latest message of a key.
+---@param key string
+---@param topic? string required with several topics
+---@return kafka_history.message? message
+function view:message(key, topic) end
+
+--- An iterator over all keys with their values, in no order: `for key, value in view:pairs() do`.
+---@param topic? string required with several topics
+---@return fun(): string?, string?
+function view:pairs(topic) end
+
+--- How many keys it has, of all topics: the same as `#view`, which LuaJIT may lack.
+---@return integer
+function view:len() end
+
+--- A function that is called for each change after the signal: with the key, its new value (nil: deleted), and the one
+--- before (nil: there was none). nil takes it away.
+---@param callback? fun(key: string, new: string?, old: string?)
+function view:on_change(callback) end
+
+--- The [waitable](waitable.md) that is released when everything that was in the topics at the start has been taken in.
+---@return kafka_history.waitable? waitable
+---@return string? err
+---@return string? code
+function view:caught_up() end
+
+--- How far reading has come, as [consumer:progress](consumer.md).
+---@return kafka_history.progress_report
+function view:progress() end
+
+--- Ends a running `read`: nil, "cancelled", "CANCELLED".
+---@return true? ok
+---@return string? err
+---@return string? code
+function view:cancel() end
+
+--- Ends the view and frees what it holds. Also `__close` and the collector.
+---@return true ok
+function view:close() end
+
+--- A descriptor that is readable when `step` has something to do.
+---@return integer? descriptor
+---@return string? err
+---@return string? code
+function view:pollfd() end
+
+--- What to poll the descriptor for: `"r"`.
+---@return string? events
+---@return string? err
+---@return string? code
+function view:events() end
+
+--- Seconds after which `step` is needed even if the descriptor stays silent; nil: no need.
+---@return number? seconds
+---@return string? err
+---@return string? code
+function view:timeout() end
+
+return module

@@ -1,0 +1,231 @@
+-- Whether doc/meta, from which the reference is made, says what the module really has, and whether the
+-- pages were made of it. Runs under Lua 5.4.
+local broker = require "kafka_history.broker"
+local core = require "kafka_history.core"
+local history = require "kafka_history"
+local producer = require "kafka_history.producer"
+local progress = require "kafka_history.progress"
+local reader = require "kafka_history.reader"
+local watchdog = require "support.watchdog"
+
+local reference = assert(loadfile "tools/reference")("module")
+
+local function read_file(name)
+  local file = assert(io.open(name, "rb"))
+  local text = file:read "a"
+  file:close()
+  return text
+end
+
+local function sorted(names)
+  local list = {}
+  for name in pairs(names) do list[#list + 1] = name end
+  table.sort(list)
+  return list
+end
+
+local function has_module(name)
+  return package.searchpath(name, package.path) or package.searchpath(name, package.cpath)
+end
+
+-- The functions of a page: those of the module, or the methods of its objects.
+local function declared(page, separator)
+  local names = {}
+  for _, entry in ipairs(page.entries) do
+    if entry.kind == "function" and entry.separator == separator then names[entry.name] = entry end
+  end
+  return names
+end
+
+local coming = { latest = true, max_bytes = true, read = true, kept_bytes = true }
+
+-- Without what is described and only coming.
+local function settled(names, real)
+  for name in pairs(coming) do
+    if not real[name] then names[name] = nil end
+  end
+  return names
+end
+
+local function fields_of(pages, class)
+  local names = {}
+  for _, field in ipairs(reference.class(pages, class).fields) do names[field.name] = field end
+  return names
+end
+
+local function callables(from)
+  local names = {}
+  for name, value in pairs(from) do
+    if type(value) == "function" and not name:find "^__" then names[name] = value end
+  end
+  return names
+end
+
+-- The tables of options that a function of the reader checks against.
+local function options_of(reads)
+  for i = 1, math.huge do
+    local name, value = debug.getupvalue(reads, i)
+    assert(name, "this function has no table of options")
+    if name:find "_options$" and type(value) == "table" then return value end
+  end
+end
+
+describe("the reference", function()
+  local pages = reference.read_all()
+  local shop
+
+  setup(function()
+    shop = assert(broker.new { topics = { orders = 1 } })
+    assert(shop:produce("orders", { { key = "a", value = "1", headers = { { name = "h" } } } }))
+  end)
+
+  teardown(function()
+    shop:close()
+  end)
+
+  before_each(watchdog.start)
+  after_each(watchdog.stop)
+
+  it("is what tools/reference makes of doc/meta; else call make reference", function()
+    local texts = reference.pages()
+    for name, text in pairs(texts) do assert.equal(text, read_file(name)) end
+    local list = assert(io.popen "ls doc/modules/*.md doc/meta/*.lua")
+    for name in list:lines() do
+      assert.is_truthy(texts[name] or pages[name:match "^doc/meta/([%w_]+)%.lua$"], name .. " is no page's")
+    end
+    list:close()
+  end)
+
+  it("is made of files that are Lua, and that a language server finds by the modules' names", function()
+    for _, page in ipairs(pages) do
+      assert(loadfile(("doc/meta/%s.lua"):format(page.name)))
+      assert.is_truthy(not page.module or has_module(page.module) or page.module == "kafka_history.broker"
+        or page.module == "kafka_history.producer" or page.module == "kafka_history.view", page.module)
+    end
+  end)
+
+  it("has every function of the module and no other", function()
+    assert.same(sorted(callables(history)), sorted(declared(pages.kafka_history, ".")))
+    assert.same(sorted(callables(broker)), sorted(declared(pages.broker, ".")))
+    assert.same(sorted(callables(producer)), sorted(declared(pages.producer, ".")))
+    assert.same(sorted(callables(progress)), sorted(declared(pages.progress, ".")))
+  end)
+
+  it("has every method of a consumer and no other, with as many parameters", function()
+    local methods = callables(core.consumer.methods)
+    assert.same(sorted(methods), sorted(declared(pages.consumer, ":")))
+    for name, entry in pairs(declared(pages.consumer, ":")) do
+      local info = debug.getinfo(methods[name], "uS")
+      if info.what == "Lua" then assert.equal(info.nparams - 1, #entry.params, name) end
+    end
+  end)
+
+  it("has every method of a waitable and no other", function()
+    assert.same(sorted(callables(core.waitable.methods)), sorted(declared(pages.waitable, ":")))
+  end)
+
+  it("has every method and field of a message and no other", function()
+    local consumer = assert(history.new { addresses = shop:addresses(), topics = "orders" })
+    local message
+    assert(consumer:read_history(function(given) message = given end, { stop_at = "caught_up" }))
+    consumer:close()
+    local _, methods = debug.getupvalue(getmetatable(message).__index, 2)
+    assert.same(sorted(callables(methods)), sorted(declared(pages.message, ":")))
+    assert.same(sorted(core.consumer.fields), sorted(fields_of(pages, "kafka_history.message")))
+    for name in pairs(message:totable()) do
+      assert.is_truthy(fields_of(pages, "kafka_history.message")[name], name)
+    end
+  end)
+
+  it("has every method of the embedded broker, a producer and a bar and no other", function()
+    local sender = assert(producer.new { addresses = shop:addresses() })
+    assert.same(sorted(callables(getmetatable(shop).__index)), sorted(declared(pages.broker, ":")))
+    assert.same(sorted(callables(getmetatable(sender).__index)), sorted(declared(pages.producer, ":")))
+    local bar = progress.new()
+    assert.same(sorted(callables(getmetatable(bar).__index)), sorted(declared(pages.progress, ":")))
+    sender:close()
+  end)
+
+  it("has every method of a view and no other", function()
+    if not has_module "kafka_history.view" then return end
+    local view = require "kafka_history.view"
+    local made = assert(view.new { addresses = shop:addresses(), topics = "orders" })
+    assert.same(sorted(callables(view)), sorted(declared(pages.view, ".")))
+    assert.same(sorted(callables(getmetatable(made).__index)), sorted(declared(pages.view, ":")))
+    made:close()
+  end)
+
+  it("has the hosts' modules as they are: the same functions", function()
+    for _, host in ipairs { "cqueues", "luv" } do
+      local name = "kafka_history." .. host
+      assert.equal("kafka_history", reference.class(pages, name).parent)
+      if has_module(host) then assert.same(sorted(callables(history)), sorted(callables(require(name)))) end
+    end
+  end)
+
+  it("has every key of the configuration and no other", function()
+    local known = { options = true, start = true } -- the binding's
+    local engine = read_file "src/engine/config.c":match "keys%[%] = (%b{})"
+    for key in engine:gmatch '{"([%l_]+)", set_' do known[key] = true end
+    local callbacks = read_file "lua/kafka_history/init.lua":match "local callbacks = (%b{})"
+    for key in callbacks:gmatch '"([%l_]+)"' do known[key] = true end
+    assert.same(sorted(known), sorted(fields_of(pages, "kafka_history.config")))
+  end)
+
+  it("has no key of the configuration that new does not know", function()
+    for key in pairs(fields_of(pages, "kafka_history.config")) do
+      local config = { addresses = "127.0.0.1:1", topics = "orders" }
+      config[key] = print == nil or coroutine.create(print) -- which no key takes
+      local ok, err = pcall(history.new, config)
+      assert.is_false(ok, key)
+      assert.is_truthy(err:find(key .. ":", 1, true) and not err:find("no such key", 1, true), err)
+    end
+  end)
+
+  it("has every option of what reads and no other", function()
+    for name, class in pairs {
+      read_history = "kafka_history.read_options", messages = "kafka_history.iterator_options",
+      step = "kafka_history.step_options",
+    } do
+      local real = options_of(reader[name])
+      assert.same(sorted(real), sorted(settled(fields_of(pages, class), real)), name)
+    end
+  end)
+
+  it("has every field of progress() and no other", function()
+    local consumer = assert(history.new { addresses = shop:addresses(), topics = "orders" })
+    assert(consumer:read_history(function() end, { stop_at = "caught_up" }))
+    local report = consumer:progress()
+    consumer:close()
+    assert.same(sorted(report), sorted(settled(fields_of(pages, "kafka_history.progress_report"), report)))
+    assert.same(sorted(report.partitions[1]), sorted(fields_of(pages, "kafka_history.partition_report")))
+  end)
+
+  it("has every event and every field of events and no other", function()
+    local events, told = { error = true }, {}
+    for name in pages.events.text:gmatch "\n| (`[^|]*) |" do
+      for word in name:gmatch "`([%l_]+)`" do told[word] = word ~= "name" or nil end
+    end
+    local sources = assert(io.popen "cat src/engine/*.c")
+    local engine = sources:read "a"
+    sources:close()
+    for name in engine:gmatch 'report_at%([^,()]+, [^,()]+, "([%l_]+)"' do events[name] = true end
+    for value in engine:gmatch 'report%.name = ([^;]+);' do
+      for name in value:gmatch '"([%l_]+)"' do events[name] = true end
+    end
+    assert.same(sorted(events), sorted(told))
+    local body = read_file "src/lua/consumer.c":match "static int consumer_report%b()\n(%b{})"
+    local fields = {}
+    for name in body:gmatch '%(L, %-?%d*,? ?"([%l_]+)"' do fields[name] = true end
+    local declared_fields = fields_of(pages, "kafka_history.event")
+    for name in pairs(fields_of(pages, "kafka_history.log_line")) do declared_fields[name] = true end
+    assert.same(sorted(fields), sorted(declared_fields))
+  end)
+
+  it("has every option of the bar and no other", function()
+    local known = {}
+    local bar = read_file "lua/kafka_history/progress.lua"
+    for name in bar:gmatch "options%.([%l_]+)" do known[name] = true end
+    assert.same(sorted(known), sorted(fields_of(pages, "kafka_history.progress.options")))
+  end)
+end)
