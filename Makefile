@@ -224,9 +224,19 @@ $(OUT)/bench/meter: bench/meter.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -o $@ $<
 
+# With the engine's table, to be filled without the engine.
+$(OUT)/bench/c_loop: bench/c_loop.c $(addprefix $(OUT)/engine/,keys.o record.o headers.o)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(WARNINGS) -Isrc/engine $(CFLAGS) -o $@ $^ -lrdkafka
+
 $(OUT)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) -o $@ $< -lrdkafka
+
+# Go's client, to compare with; where Go is missing or too old the tables go without.
+$(OUT)/bench/go_loop: bench/go_loop/main.go bench/go_loop/go.mod bench/go_loop/go.sum
+	@mkdir -p $(@D)
+	@cd $(<D) && go build -o $(abspath $@) . || echo 'bench: goes without franz-go' >&2
 
 # Python's client, to compare with; where it cannot be fetched the tables go without.
 $(OUT)/bench/python:
@@ -251,7 +261,7 @@ bench:
 	@tools/setup build luajit
 	@tools/setup bench hosts nginx || echo 'bench: goes without what is missing' >&2
 	@$(if $(QUICK)$(KAFKA_HISTORY_BROKER),,tools/kafka/kafka install)
-	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/bench/python $(OUT)/kafka-admin
+	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/bench/python $(OUT)/bench/go_loop $(OUT)/kafka-admin
 	@$(BUILD_ALL) LUA=luajit bench-programs
 	@QUICK=$(QUICK) LIBRDKAFKA=$(LIBRDKAFKA) bench/run $(WHAT)
 

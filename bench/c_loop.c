@@ -2,16 +2,19 @@
  * The limit: what a C program gets out of librdkafka when it does nothing else. Reads a topic from
  * the beginning to the ends recorded before, in batches, tuned like the engine.
  *
- *     c_loop ADDRESSES TOPIC count|table
+ *     c_loop ADDRESSES TOPIC count|table|latest|view
  *     c_loop ADDRESSES TOPIC idle SECONDS
  *     c_loop ADDRESSES TOPIC live MESSAGES
  *
- * count adds up the lengths of the values; table keeps the latest value of each key; the result is
- * the sum or the number of keys. idle waits afterwards, and counts how often its threads had to be
- * woken. live says "ready" afterwards and takes messages of ticker.c, whose values begin with when
- * they were sent. Prints one line of figures, name=value; kb is the peak of its memory.
+ * count adds up the lengths of the values; table keeps the latest value of each key in a table of
+ * its own, latest in the engine's (kh_keys), one for each partition, view in one of them; the
+ * result is the sum or the number of keys. idle waits afterwards, and counts how often its threads
+ * had to be woken. live says "ready" afterwards and takes messages of ticker.c, whose values begin
+ * with when they were sent. Prints one line of figures, name=value; kb is the peak of its memory.
  */
 #define _GNU_SOURCE
+#include "keys.h"
+
 #include <librdkafka/rdkafka.h>
 
 #include <stdbool.h>
@@ -140,6 +143,45 @@ static void keep(const rd_kafka_message_t *message)
         grow();
 }
 
+/* --- the engine's tables ---------------------------------------------------------------------- */
+
+static kh_keys *tables; /* partition by partition; all is in the first one for a view */
+
+static void keep_in(kh_keys *keys, const rd_kafka_message_t *message)
+{
+    kh_record *old;
+
+    if (message->key == NULL)
+        die("a message without a key");
+    if (message->payload != NULL) {
+        if (kh_keys_put(keys, message, message->partition) == NULL)
+            die("out of memory");
+        return;
+    }
+    old = kh_keys_find(keys, message->key, message->key_len);
+    if (old != NULL)
+        kh_keys_remove(keys, old);
+}
+
+static void keep_by_partition(const rd_kafka_message_t *message)
+{
+    keep_in(&tables[message->partition], message);
+}
+
+static void keep_by_topic(const rd_kafka_message_t *message)
+{
+    keep_in(&tables[0], message);
+}
+
+static size_t count_keys(int partitions)
+{
+    size_t count = 0;
+
+    for (int i = 0; i < partitions; i++)
+        count += kh_keys_count(&tables[i]);
+    return count;
+}
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 struct reader {
@@ -264,7 +306,10 @@ static void close_reader(struct reader *reader)
 
 static int64_t handled, bytes;
 
-static void read_history(struct reader *reader, bool fills_table)
+/* What keeps a message; NULL: nothing does. */
+typedef void keeping(const rd_kafka_message_t *message);
+
+static void read_history(struct reader *reader, keeping *keeps)
 {
     rd_kafka_message_t *messages[BATCH];
 
@@ -284,8 +329,8 @@ static void read_history(struct reader *reader, bool fills_table)
                 continue;
             handled++;
             bytes += (int64_t)message->len;
-            if (fills_table)
-                keep(message);
+            if (keeps != NULL)
+                keeps(message);
             reach(reader, message->partition, message->offset + 1);
         }
         for (ssize_t i = 0; i < got; i++)
@@ -348,25 +393,36 @@ static void live(struct reader *reader, int count)
     free(latencies);
 }
 
+static keeping *keeping_of(const char *work)
+{
+    if (strcmp(work, "table") == 0)
+        return keep;
+    if (strcmp(work, "latest") == 0)
+        return keep_by_partition;
+    return strcmp(work, "view") == 0 ? keep_by_topic : NULL;
+}
+
 int main(int count, char **arguments)
 {
     struct reader reader = {0};
     const char *work = count > 3 ? arguments[3] : "";
-    bool fills_table = strcmp(work, "table") == 0;
-    bool is_history = fills_table || strcmp(work, "count") == 0;
+    keeping *keeps = keeping_of(work);
+    bool is_history = keeps != NULL || strcmp(work, "count") == 0;
     bool is_idle = strcmp(work, "idle") == 0;
     double began_s = now_s();
 
     if (!(is_history && count == 4) &&
         !((is_idle || strcmp(work, "live") == 0) && count == 5 && atof(arguments[4]) > 0))
-        die("usage: c_loop ADDRESSES TOPIC count | table | idle SECONDS | live MESSAGES");
+        die("usage: c_loop ADDRESSES TOPIC count | table | latest | view | idle SECONDS | live "
+            "MESSAGES");
     entries = calloc(room, sizeof *entries);
     open_reader(&reader, arguments[1], arguments[2]);
-    read_history(&reader, fills_table);
+    tables = calloc((size_t)reader.ends->cnt, sizeof *tables);
+    read_history(&reader, keeps);
     if (is_history)
         printf("messages=%lld seconds=%.6f cpu=%.6f kb=%ld result=%lld\n", (long long)handled,
                now_s() - began_s, cpu_s(), peak_kb(),
-               fills_table ? (long long)used : (long long)bytes);
+               keeps == NULL ? (long long)bytes : (long long)(used + count_keys(reader.ends->cnt)));
     else if (is_idle)
         idle(&reader, atof(arguments[4]));
     else

@@ -63,8 +63,8 @@ local function delete(topics)
   end
 end
 
---- Creates topics and fills them. Each: name, partitions, messages, bytes (100), codec, run; `fill`, a
--- function (addresses, name), does it in another way.
+--- Creates topics and fills them. Each: name, partitions, messages, bytes (100), keys (10000), codec, run;
+-- `fill`, a function (addresses, name), does it in another way.
 function race.open(topics)
   setmetatable(topics, { __gc = delete }) -- when something fails
   if race.is_embedded then
@@ -83,8 +83,9 @@ function race.open(topics)
     if topic.fill then
       topic.fill(race.addresses, topic.id)
     elseif topic.messages > 0 then
-      execute("lua5.4 bench/fill.lua '%s' %s %d %d %d 10000 %s %d", race.addresses, topic.id,
-        topic.partitions, topic.messages, topic.bytes or 100, topic.codec or "none", topic.run or 1)
+      execute("lua5.4 bench/fill.lua '%s' %s %d %d %d %d %s %d", race.addresses, topic.id,
+        topic.partitions, topic.messages, topic.bytes or 100, topic.keys or 10000, topic.codec or "none",
+        topic.run or 1)
     end
   end
 end
@@ -121,7 +122,7 @@ function race.lua(name, interpreter, cpath, form, preload)
   }
 end
 
-local function c_loop(name, preload)
+function race.c_loop(name, preload)
   return {
     name = name,
     command = function(topic, work, argument)
@@ -131,10 +132,35 @@ local function c_loop(name, preload)
   }
 end
 
+--- The same contestant under another name, with this work whatever it is asked for; compared with the one
+-- whose name is `base`.
+function race.with_work(contestant, name, work, base)
+  return {
+    name = name, base = base,
+    command = function(topic, _, argument) return contestant.command(topic, work, argument) end,
+  }
+end
+
+--- franz-go, as it comes and tuned, where it was built; the embedded broker is none for it.
+function race.franz_go()
+  local program = not race.is_embedded and io.open "build/bench/go_loop"
+  if not program then return {} end
+  program:close()
+  local function with(name, tuning)
+    return {
+      name = name,
+      command = function(topic, work)
+        return ("build/bench/go_loop '%s' %s %s%s"):format(race.addresses, topic, work, tuning)
+      end,
+    }
+  end
+  return { with("franz-go", ""), with("franz-go tuned", " tuned") }
+end
+
 --- The C loop, and the module in both Luas.
 function race.module_and_c()
   return {
-    c_loop "C loop",
+    race.c_loop "C loop",
     race.lua("Lua 5.4 objects", "lua5.4", "build", "messages"),
     race.lua("Lua 5.4 fields", "lua5.4", "build", "fields"),
     race.lua("LuaJIT objects", "luajit", "build/luajit", "messages"),
@@ -193,7 +219,7 @@ function race.preloaded()
   for _, allocator in ipairs { "mimalloc", "jemalloc" } do
     local library = find_library(allocator)
     if library then
-      found[#found + 1] = c_loop("C loop + " .. allocator, library)
+      found[#found + 1] = race.c_loop("C loop + " .. allocator, library)
       found[#found + 1] = race.lua("Lua 5.4 objects + " .. allocator, "lua5.4", "build", "messages", library)
       found[#found + 1] = race.lua("Lua 5.4 fields + " .. allocator, "lua5.4", "build", "fields", library)
     end
@@ -201,12 +227,14 @@ function race.preloaded()
   return found
 end
 
---- Those that a run is asked for: the first, which the others are compared with, and what ONLY fits.
+--- Those that a run is asked for: the first and those that are a base, which the others are compared with,
+-- and what ONLY fits.
 function race.choose(...)
   local chosen = {}
   for _, list in ipairs { ... } do
     for _, contestant in ipairs(list) do
-      if #chosen == 0 or not settings.only or contestant.name:find(settings.only) then
+      local is_base = #chosen == 0 or contestant.is_base
+      if is_base or not settings.only or contestant.name:find(settings.only) then
         chosen[#chosen + 1] = contestant
       end
     end
