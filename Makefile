@@ -7,10 +7,13 @@
 #   make LUA=luajit      the same for LuaJIT, beside it in build/luajit/
 #   make SANITIZE=1      with AddressSanitizer and UBSan, beside it in build/sanitize/
 #   make WAKEUP_PIPE=1   with a pipe where Linux has eventfd, beside it in build/pipe/
+#   make ALLOCATOR=mimalloc    the fast build, beside it in build/mimalloc/: librdkafka inside the
+#                        module, with an allocator of its own; the host keeps its malloc
 #   make examples        the C programs of examples/, in build/examples/
 #   make install         PREFIX=/usr/local, DESTDIR; with LUA=luajit for Lua 5.1 and LuaJIT
 #
 #   make sanitize        the tests of the engine and of the embedded broker under both sanitizers
+#   make test-fast       the tests of the fast build
 #   make nginx           four workers under load that read a million messages; reloads, faults, memory
 #   make faults          brokers killed, stopped, moved; networks cut
 #   make chaos           the same at random under a steady writer; KH_CHAOS_SECONDS=180, KH_CHAOS_SEED
@@ -41,6 +44,7 @@ PREFIX ?= /usr/local
 LIBRDKAFKA_MATRIX = 2.5.3 2.12.1 2.16.0
 
 OUT = build
+comma := ,
 LUA_VERSION = 5.4
 ifeq ($(LUA),luajit)
 LUA_VERSION = 5.1
@@ -48,7 +52,16 @@ endif
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 
+# Where the sources of mimalloc are; tools/mimalloc fetches them there.
+MIMALLOC ?= build/mimalloc/source
+
 BASE := $(OUT)
+ifneq ($(filter-out mimalloc,$(ALLOCATOR)),)
+$(error ALLOCATOR=$(ALLOCATOR): mimalloc is the only one there is)
+endif
+ifeq ($(ALLOCATOR),mimalloc)
+BASE := $(BASE)/mimalloc
+endif
 ifdef SANITIZE
 BASE := $(BASE)/sanitize
 endif
@@ -71,12 +84,29 @@ endif
 ifdef WAKEUP_PIPE
 KH_CFLAGS += -DKH_WAKEUP_PIPE
 endif
+ifeq ($(ALLOCATOR),mimalloc)
+# The archive has to be told by its name, and by --exclude-libs that nothing of it is for others.
+KH_CFLAGS += -DKH_LIBRDKAFKA_INSIDE
+KH_LIBS = $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free strdup strndup) \
+	-Wl,--exclude-libs,ALL -Wl,--gc-sections -l:librdkafka.a \
+	$(filter-out -lrdkafka,$(shell $(PKG_CONFIG) --static --libs rdkafka)) -pthread
+# A module that is loaded late may find no room for thread-local variables of the usual kind.
+MIMALLOC_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden -ftls-model=local-dynamic -ffunction-sections \
+	-DMI_BUILD_RELEASE -DNDEBUG -DMI_SKIP_COLLECT_ON_EXIT=1 \
+	-isystem $(MIMALLOC)/include -isystem $(MIMALLOC)/src
+ifdef SANITIZE
+MIMALLOC_CFLAGS += -fsanitize=address -fno-omit-frame-pointer -DMI_TRACK_ASAN=1
+endif
+endif
 LUA_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LUA))
 
 ENGINE_SOURCES := $(sort $(wildcard src/engine/*.c))
 BINDING_SOURCES := $(sort $(wildcard src/lua/*.c))
 LUA_SOURCES := $(sort $(wildcard lua/kafka_history/*.lua))
 ENGINE_OBJECTS := $(ENGINE_SOURCES:src/engine/%.c=$(BASE)/engine/%.o)
+ifeq ($(ALLOCATOR),mimalloc)
+ENGINE_OBJECTS += $(BASE)/mimalloc.o
+endif
 BINDING_OBJECTS := $(BINDING_SOURCES:src/lua/%.c=$(BUILD)/lua/%.o)
 # C hosts with Lua in them, one a Lua; the others need the engine alone.
 LUA_EXAMPLES := $(BUILD)/examples/two_states
@@ -95,6 +125,13 @@ $(BUILD)/kafka_history/core.so: $(ENGINE_OBJECTS) $(BINDING_OBJECTS)
 $(BASE)/engine/%.o: src/engine/%.c
 	@mkdir -p $(@D)
 	$(CC) $(KH_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BASE)/mimalloc.o: src/fast/mimalloc.c $(MIMALLOC)/src/static.c
+	@mkdir -p $(@D)
+	$(CC) $(MIMALLOC_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(MIMALLOC)/src/static.c:
+	@tools/mimalloc $(MIMALLOC)
 
 $(BUILD)/lua/%.o: src/lua/%.c
 	@mkdir -p $(@D)
@@ -210,6 +247,17 @@ sanitize:
 	@$(BUILD_ALL) LUA=lua5.4 SANITIZE=1 all examples engine-tests $(OUT)/preload_once.so
 	@tools/test --sanitize
 
+.PHONY: test-fast
+test-fast:
+	@tools/setup build luajit spec fast
+	$(SETUP_HOSTS)
+	@tools/kafka/kafka install
+	@$(BUILD_ALL) LUA=lua5.4 $(OUT)/kafka-admin $(OUT)/preload_once.so
+	@$(BUILD_ALL) ALLOCATOR=mimalloc LUA=lua5.4 all examples engine-tests
+	@$(BUILD_ALL) ALLOCATOR=mimalloc LUA=luajit all examples
+	@$(BUILD_ALL) ALLOCATOR=mimalloc LUA=lua5.4 SANITIZE=1 all
+	@tools/test --fast
+
 .PHONY: valgrind
 valgrind:
 	@tools/setup build spec valgrind
@@ -278,7 +326,7 @@ soak:
 
 # --- style ----------------------------------------------------------------------------------------
 
-C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],src/engine src/lua spec/engine spec/fuzz spec/host examples bench tools tools/kafka)))
+C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],src/engine src/lua src/fast spec/engine spec/fuzz spec/host examples bench tools tools/kafka)))
 
 .PHONY: lint
 lint:

@@ -43,7 +43,7 @@ local function find_interpreter()
 end
 
 -- The shell's line for the script in a file, and the file. It runs for at most `seconds`.
-local function command_line(script, arguments, seconds, timeout)
+local function command_line(script, arguments, seconds, timeout, environment)
   interpreter = interpreter or find_interpreter()
   local name = os.tmpname()
   write_file(name, script)
@@ -51,15 +51,16 @@ local function command_line(script, arguments, seconds, timeout)
   for i, argument in ipairs(arguments or {}) do words[i] = quote(tostring(argument)) end
   -- A consumer that nobody closed is ended by a thread that the end of the process overtakes: to a leak
   -- checker that looks just then, what it holds is leaked. Leaks are looked for in the specs' own process.
-  return ("ASAN_OPTIONS=detect_leaks=0 LUA_INIT= LUA_PATH=%s LUA_CPATH=%s %s -k 2 %d %s %s %s </dev/null")
-    :format(quote(package.path), quote(package.cpath), timeout, seconds, quote(interpreter), name,
-      table.concat(words, " ")), name
+  return ("ASAN_OPTIONS=detect_leaks=0 LUA_INIT= LUA_PATH=%s LUA_CPATH=%s %s -k 2 %d %s %s %s %s </dev/null")
+    :format(quote(package.path), quote(package.cpath), timeout, seconds,
+      environment and "env " .. environment or "", quote(interpreter), name, table.concat(words, " ")), name
 end
 
 -- Runs the script to its end, for at most `seconds` (20): a table with stdout, stderr and the exit
--- status (124: it took too long; 128 + n: ended by signal n). `arguments` are in its `...`.
-function child.run(script, arguments, seconds)
-  local line, name = command_line(script, arguments, seconds or 20, "timeout")
+-- status (124: it took too long; 128 + n: ended by signal n). `arguments` are in its `...`;
+-- `environment`: words for the shell that set more of it.
+function child.run(script, arguments, seconds, environment)
+  local line, name = command_line(script, arguments, seconds or 20, "timeout", environment)
   local errors = os.tmpname()
   local pipe = assert(io.popen(("%s 2>%s; echo \"=$?\""):format(line, errors), "r"))
   local stdout, status = pipe:read("*a"):match("^(.*)=(%d+)\n$")

@@ -21,7 +21,13 @@ typedef struct rd_kafka_Uuid_s rd_kafka_Uuid_t;
 typedef rd_kafka_event_t rd_kafka_DescribeTopics_result_t;
 #endif
 
+/* Where librdkafka is inside this library, only its own can be meant: another one that the host has
+ * loaded would be found for what ours lacks. */
+#ifdef KH_LIBRDKAFKA_INSIDE
+#define WEAK __attribute__((weak, visibility("hidden")))
+#else
 #define WEAK __attribute__((weak, visibility("default")))
+#endif
 
 WEAK void rd_kafka_ListOffsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *topic_partitions,
                                const rd_kafka_AdminOptions_t *options, rd_kafka_queue_t *rkqu);
