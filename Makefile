@@ -109,9 +109,9 @@ ENGINE_OBJECTS += $(BASE)/mimalloc.o
 endif
 BINDING_OBJECTS := $(BINDING_SOURCES:src/lua/%.c=$(BUILD)/lua/%.o)
 # C hosts with Lua in them, one a Lua; the others need the engine alone.
-LUA_EXAMPLES := $(BUILD)/examples/two_states
+LUA_EXAMPLES := $(addprefix $(BUILD)/examples/,host two_states)
 EXAMPLES := $(LUA_EXAMPLES) $(patsubst examples/%.c,$(BASE)/examples/%,\
-	$(filter-out examples/two_states.c,$(sort $(wildcard examples/*.c))))
+	$(filter-out examples/host.c examples/two_states.c,$(sort $(wildcard examples/*.c))))
 ENGINE_TESTS := $(patsubst spec/engine/%.c,$(BASE)/spec/%,\
 	$(sort $(wildcard spec/engine/*_test.c spec/engine/*_simulation.c spec/engine/*_exhaustive.c)))
 
@@ -150,7 +150,7 @@ $(BASE)/spec/catchup_exhaustive: spec/engine/catchup_exhaustive.c src/engine/cat
 $(LUA_EXAMPLES): $(BUILD)/examples/%: examples/%.c
 	@mkdir -p $(@D)
 	$(CC) $(KH_CFLAGS) $(LUA_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< \
-		$(shell $(PKG_CONFIG) --libs $(LUA)) -pthread
+		$(shell $(PKG_CONFIG) --libs $(LUA)) -lm -pthread
 
 $(BASE)/examples/%: examples/%.c $(ENGINE_OBJECTS)
 	@mkdir -p $(@D)

@@ -10,63 +10,13 @@ http.TIMEOUT = 20
 
 local interpreter = os.getenv "KH_LUA" or (rawget(_G, "jit") and "luajit" or "lua5.4")
 local build = os.getenv "KH_BUILD" or "build"
-local limit_s = 60
-
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
+local start = require("support.program").start
 
 local function read_file(name)
   local file = assert(io.open(name, "rb"))
   local text = file:read("*a")
   file:close()
   return text
-end
-
--- Starts a command whose stdout and stderr can be read line by line, and that can be sent signals.
-local function start(...)
-  local words = {}
-  for i, word in ipairs { ... } do words[i] = quote(word) end
-  local line = ("echo $$; exec timeout %d %s 2>&1"):format(limit_s, table.concat(words, " "))
-  local pipe = assert(io.popen(("{ sh -c %s; } 2>/dev/null; echo \"=$?\""):format(quote(line)), "r"))
-  local program = { pid = pipe:read("*l"), lines = {} }
-
-  function program.line()
-    local text = pipe:read("*l")
-    program.lines[#program.lines + 1] = text
-    return text
-  end
-
-  function program.await(pattern)
-    repeat
-      local text = program.line()
-      if not text then
-        error(("no line with %q in\n%s"):format(pattern, table.concat(program.lines, "\n")), 2)
-      end
-    until text:find(pattern)
-    return program.lines[#program.lines]
-  end
-
-  function program.signal(name)
-    os.execute(("kill -%s %s"):format(name, program.pid))
-  end
-
-  -- Reads to the end; the exit status.
-  function program.finish()
-    while program.line() do end
-    pipe:close()
-    program.ended = true
-    return tonumber(program.lines[#program.lines]:match("^=(%d+)$"))
-  end
-
-  -- Ends it if it still runs.
-  function program.stop()
-    if program.ended then return end
-    program.signal "TERM"
-    program.finish()
-  end
-
-  return program
 end
 
 local function contains(lines, wanted)
