@@ -311,6 +311,8 @@ bench:
 	@$(if $(QUICK)$(KAFKA_HISTORY_BROKER),,tools/kafka/kafka install)
 	@$(BUILD_ALL) LUA=lua5.4 bench-programs $(OUT)/bench/python $(OUT)/bench/go_loop $(OUT)/kafka-admin
 	@$(BUILD_ALL) LUA=luajit bench-programs
+	@{ tools/setup fast && $(BUILD_ALL) ALLOCATOR=mimalloc LUA=lua5.4 all && \
+		$(BUILD_ALL) ALLOCATOR=mimalloc LUA=luajit all; } || echo 'bench: goes without the fast build' >&2
 	@QUICK=$(QUICK) LIBRDKAFKA=$(LIBRDKAFKA) bench/run $(WHAT)
 
 SECONDS ?= 1200

@@ -111,6 +111,31 @@ local function environment(preload)
   return #words > 0 and "env " .. table.concat(words, " ") .. " " or ""
 end
 
+-- As they are built, and with the allocator within.
+local builds = {
+  { name = "Lua 5.4", interpreter = "lua5.4", directory = "build" },
+  { name = "LuaJIT", interpreter = "luajit", directory = "build/luajit" },
+  { name = "Lua 5.4 fast", interpreter = "lua5.4", directory = "build/mimalloc", is_fast = true },
+  { name = "LuaJIT fast", interpreter = "luajit", directory = "build/mimalloc/luajit", is_fast = true },
+}
+
+local function is_there(name)
+  local file = io.open(name)
+  if file then file:close() end
+  return file ~= nil
+end
+
+--- The module's builds that there are: name, interpreter, directory.
+function race.builds()
+  local found = {}
+  for _, build in ipairs(builds) do
+    -- librdkafka is in a fast build, which no other one can take the place of.
+    local is_wanted = not (build.is_fast and settings.library_path)
+    if is_wanted and is_there(build.directory .. "/kafka_history/core.so") then found[#found + 1] = build end
+  end
+  return found
+end
+
 --- The module in an interpreter, whose handler gets messages or fields.
 function race.lua(name, interpreter, cpath, form, preload)
   return {
@@ -132,6 +157,14 @@ function race.c_loop(name, preload)
   }
 end
 
+--- A program that tells no figures of itself, in the words of its command.
+function race.program(name, command)
+  return {
+    name = name,
+    command = function() return "build/bench/meter " .. command end,
+  }
+end
+
 --- The same contestant under another name, with this work whatever it is asked for; compared with the one
 -- whose name is `base`.
 function race.with_work(contestant, name, work, base)
@@ -143,9 +176,7 @@ end
 
 --- franz-go, as it comes and tuned, where it was built; the embedded broker is none for it.
 function race.franz_go()
-  local program = not race.is_embedded and io.open "build/bench/go_loop"
-  if not program then return {} end
-  program:close()
+  if race.is_embedded or not is_there "build/bench/go_loop" then return {} end
   local function with(name, tuning)
     return {
       name = name,
@@ -168,7 +199,19 @@ function race.module_and_c()
   }
 end
 
---- Those of them with these names.
+--- The fast build in both Luas, where it was built.
+function race.fast()
+  local found = {}
+  for _, build in ipairs(race.builds()) do
+    for _, form in ipairs(build.is_fast and { "objects", "fields" } or {}) do
+      found[#found + 1] = race.lua(build.name .. " " .. form, build.interpreter, build.directory,
+        form == "fields" and form or "messages")
+    end
+  end
+  return found
+end
+
+--- Those of the module and C with these names.
 function race.named(...)
   local found = {}
   for i, name in ipairs { ... } do
@@ -199,9 +242,7 @@ function race.others()
       end,
     }
   end
-  local python = io.open "build/bench/python/bin/python"
-  if python then
-    python:close()
+  if is_there "build/bench/python/bin/python" then
     found[#found + 1] = {
       name = "Python confluent-kafka",
       command = function(topic, work)
@@ -386,7 +427,7 @@ end
 
 -- --- a table about reading -----------------------------------------------------------------------------
 
-local reading = {
+race.reading = {
   { title = "k msg/s", format = "%.0f", ratio = true,
     value = function(run) return run.messages / run.seconds / 1000 end },
   { title = "CPU ns/msg", format = "%.0f", ratio = true,
@@ -404,7 +445,7 @@ function race.read_and_print(name, contestants, topic, work, bases)
     race.save(name, { "messages", "seconds", "cpu", "kb" }, topic.name, work, contestant.name, runs[i])
   end
   race.print(("%s, %s: %d messages, medians of %d rounds"):format(topic.name, work, topic.messages,
-    settings.rounds), reading, rows)
+    settings.rounds), race.reading, rows)
 end
 
 return race
