@@ -69,7 +69,7 @@ local function blocks_of(page)
 end
 
 local function all_blocks()
-  local list = assert(io.popen "ls README.md CONTRIBUTING.md; find doc -name '*.md' | sort")
+  local list = assert(io.popen "ls README.md CONTRIBUTING.md; find doc examples -name '*.md' | sort")
   local blocks = {}
   for page in list:lines() do
     for _, block in ipairs(blocks_of(page)) do blocks[#blocks + 1] = block end

@@ -38,7 +38,7 @@ describe("the manual as HTML", function()
   end)
 
   it("has a page for each Markdown file, whose links are to pages", function()
-    local list = assert(io.popen "ls *.md; find doc -name '*.md'")
+    local list = assert(io.popen "ls *.md; find doc examples -name '*.md'")
     for name in list:lines() do
       local html = name:gsub("README%.md$", "index.md"):gsub("%.md$", ".html")
       local text = assert(read_file(directory .. "/html/" .. html), html)
@@ -50,7 +50,7 @@ describe("the manual as HTML", function()
 
   it("fails for a page, a heading and a picture that are not there, and names them", function()
     local copy = directory .. "/copy"
-    os.execute(("mkdir -p %s/doc"):format(copy))
+    os.execute(("mkdir -p %s/doc %s/examples"):format(copy, copy))
     local file = assert(io.open(copy .. "/README.md", "w"))
     file:write "# One\n\n[a](doc/none.md) [b](#two) [c](#one) [d](doc/page.md#part) ![e](doc/none.svg)\n"
     file:close()
