@@ -1,0 +1,22 @@
+--- The command: reads what the arguments say, and returns the exit status.
+
+local arguments = require "kafka_history.cli.arguments"
+
+-- What the process ends with; kafka-history(1) says it, too.
+local status = {
+  done = 0, handler = 1, usage = 2, kafka = 3, output = 4, timeout = 124, interrupted = 130, gone = 141,
+}
+
+local function say_usage(mistake)
+  io.stderr:write("kafka-history: ", mistake, "\nTry 'kafka-history --help'.\n")
+  return status.usage
+end
+
+return function(words)
+  local options, mistake = arguments.read(words)
+  if not options then return say_usage(mistake) end
+  local session = require "kafka_history.cli.session"
+  local ended, text = session.run(options)
+  if ended == "usage" then return say_usage(text) end
+  return status[ended]
+end
