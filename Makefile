@@ -102,7 +102,7 @@ LUA_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LUA))
 
 ENGINE_SOURCES := $(sort $(wildcard src/engine/*.c))
 BINDING_SOURCES := $(sort $(wildcard src/lua/*.c))
-LUA_SOURCES := $(sort $(wildcard lua/kafka_history/*.lua))
+LUA_SOURCES := $(sort $(wildcard lua/kafka_history/*.lua lua/kafka_history/*/*.lua))
 ENGINE_OBJECTS := $(ENGINE_SOURCES:src/engine/%.c=$(BASE)/engine/%.o)
 ifeq ($(ALLOCATOR),mimalloc)
 ENGINE_OBJECTS += $(BASE)/mimalloc.o
@@ -181,7 +181,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s -j$(shell nproc 2>/dev/null || echo 
 
 .PHONY: demo
 demo:
-	@tools/setup build $(filter luajit,$(LUA))
+	@tools/setup build command $(filter luajit,$(LUA))
 	@$(BUILD_ALL) all
 	@eval "$$($(MAKE) -s --no-print-directory env)" && exec $(LUA) examples/demo.lua
 
@@ -190,7 +190,7 @@ SETUP_HOSTS = @tools/setup hosts nginx || { echo 'test: goes without these hosts
 
 .PHONY: test
 test:
-	@tools/setup build luajit spec doc
+	@tools/setup build command luajit spec doc
 	$(SETUP_HOSTS)
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 all examples engine-tests $(OUT)/kafka-admin
@@ -242,7 +242,7 @@ matrix:
 
 .PHONY: sanitize
 sanitize:
-	@tools/setup build spec
+	@tools/setup build command spec
 	$(SETUP_HOSTS)
 	@$(BUILD_ALL) LUA=lua5.4 SANITIZE=1 all examples engine-tests $(OUT)/preload_once.so
 	@tools/test --sanitize
@@ -354,16 +354,37 @@ doc: reference
 
 # --- installation ---------------------------------------------------------------------------------
 
+# The interpreters that the command looks for.
+COMMAND_LUAS = $(if $(filter luajit,$(LUA)),luajit lua5.4,lua5.4 luajit)
+
 .PHONY: install
 install: all
 	install -d "$(DESTDIR)$(INST_LIBDIR)/kafka_history" "$(DESTDIR)$(INST_LUADIR)/kafka_history"
 	install -m 755 $(BUILD)/kafka_history/core.so "$(DESTDIR)$(INST_LIBDIR)/kafka_history/core.so"
-	install -m 644 $(LUA_SOURCES) "$(DESTDIR)$(INST_LUADIR)/kafka_history/"
+	cd lua && for file in $(LUA_SOURCES:lua/%=%); do \
+		install -D -m 644 $$file "$(DESTDIR)$(INST_LUADIR)/$$file" || exit; done
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	sed '/^for lua in/s/lua5.4 luajit/$(COMMAND_LUAS)/' bin/kafka-history >"$(DESTDIR)$(PREFIX)/bin/kafka-history"
+	chmod 755 "$(DESTDIR)$(PREFIX)/bin/kafka-history"
+	install -D -m 644 doc/kafka-history.1 "$(DESTDIR)$(PREFIX)/share/man/man1/kafka-history.1"
+	install -D -m 644 completion/kafka-history.bash \
+		"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kafka-history"
+	install -D -m 644 completion/_kafka-history "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kafka-history"
+	install -D -m 644 completion/kafka-history.fish \
+		"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kafka-history.fish"
+
+# What shells complete, made from the command's own options.
+.PHONY: completion
+completion:
+	bin/kafka-history --completion bash >completion/kafka-history.bash
+	bin/kafka-history --completion zsh >completion/_kafka-history
+	bin/kafka-history --completion fish >completion/kafka-history.fish
 
 .PHONY: env
 env:
 	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$${LUA_PATH:-;}"'
 	@echo 'export LUA_CPATH="$(CURDIR)/$(BUILD)/?.so;$${LUA_CPATH:-;}"'
+	@echo 'export PATH="$(CURDIR)/bin:$$PATH"'
 	@echo 'unset LUA_PATH_5_4 LUA_CPATH_5_4'
 
 # What the rock must list, a file a line.

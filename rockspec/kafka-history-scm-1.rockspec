@@ -16,6 +16,9 @@ description = {
 supported_platforms = { "unix" }
 dependencies = {
   "lua >= 5.1",
+  -- Of the command alone.
+  "argparse",
+  "lua-cjson",
 }
 external_dependencies = {
   RDKAFKA = {
@@ -80,6 +83,18 @@ build = {
     },
     kafka_history = "lua/kafka_history/init.lua",
     ["kafka_history.broker"] = "lua/kafka_history/broker.lua",
+    ["kafka_history.cli.arguments"] = "lua/kafka_history/cli/arguments.lua",
+    ["kafka_history.cli.embedded"] = "lua/kafka_history/cli/embedded.lua",
+    ["kafka_history.cli.failure"] = "lua/kafka_history/cli/failure.lua",
+    ["kafka_history.cli.format"] = "lua/kafka_history/cli/format.lua",
+    ["kafka_history.cli.handler"] = "lua/kafka_history/cli/handler.lua",
+    ["kafka_history.cli.json"] = "lua/kafka_history/cli/json.lua",
+    ["kafka_history.cli.output"] = "lua/kafka_history/cli/output.lua",
+    ["kafka_history.cli.properties"] = "lua/kafka_history/cli/properties.lua",
+    ["kafka_history.cli.run"] = "lua/kafka_history/cli/run.lua",
+    ["kafka_history.cli.screen"] = "lua/kafka_history/cli/screen.lua",
+    ["kafka_history.cli.session"] = "lua/kafka_history/cli/session.lua",
+    ["kafka_history.cli.start"] = "lua/kafka_history/cli/start.lua",
     ["kafka_history.copas"] = "lua/kafka_history/copas.lua",
     ["kafka_history.cqueues"] = "lua/kafka_history/cqueues.lua",
     ["kafka_history.host"] = "lua/kafka_history/host.lua",
@@ -90,5 +105,8 @@ build = {
     ["kafka_history.reader"] = "lua/kafka_history/reader.lua",
     ["kafka_history.resty"] = "lua/kafka_history/resty.lua",
     ["kafka_history.resty_worker"] = "lua/kafka_history/resty_worker.lua",
+  },
+  install = {
+    bin = { "bin/kafka-history" },
   },
 }

@@ -100,20 +100,33 @@ describe("installed alone,", function()
       interpreter, name)
   end
 
+  -- The command finds what was installed with it. The rock's is run as the wrapper does that luarocks
+  -- makes for it, which takes its own interpreter.
+  local function run_command(interpreter, version, prefix)
+    local command = prefix .. "/bin/kafka-history"
+    if prefix:find "/rock%-" then
+      command = ("%s %s/lib/luarocks/rocks-%s/kafka-history/scm-1/bin/kafka-history"):format(interpreter,
+        prefix, version)
+    end
+    return run("cd / && unset LUA_PATH LUA_CPATH && %s --version", command)
+  end
+
   local function check(interpreter, version, prefix)
     assert.equal("luaopen_kafka_history_core\n",
       exported(("%s/lib/lua/%s/kafka_history/core.so"):format(prefix, version)))
     assert.equal("3 messages\n", run_program(interpreter, version, prefix))
+    assert.matches("^kafka%-history scm, librdkafka [%d.]+, Lua" .. (interpreter == "luajit" and "JIT" or " 5"),
+      run_command(interpreter, version, prefix))
   end
 
   -- luarocks leaves its objects beside the sources: a copy keeps the checkout clean. The proxy that
   -- is not there proves that nothing is downloaded.
   local function make_rock(version, variables)
     local copy, tree = directory .. "/copy-" .. version, directory .. "/rock-" .. version
-    run("mkdir %s && cp -R src lua rockspec %s", copy, copy)
+    run("mkdir %s && cp -R bin src lua rockspec %s", copy, copy)
     run("cd %s && HOME=%s http_proxy=http://127.0.0.1:1 https_proxy=http://127.0.0.1:1 "
-      .. "luarocks --lua-version=%s make --tree=%s %s %s", copy, directory, version, tree, rockspec_name,
-      variables)
+      .. "luarocks --lua-version=%s make --deps-mode=none --tree=%s %s %s", copy, directory, version, tree,
+      rockspec_name, variables)
     return tree
   end
 

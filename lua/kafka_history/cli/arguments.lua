@@ -16,9 +16,18 @@ Examples:
    kafka-history -b k1:9092 -t orders --watch handler.lua
    kafka-history --embedded orders.jsonl handler.lua
 
-Exit status: 0 ended as it was asked to; 1 the handler failed; 2 usage, or a configuration that is
-refused; 3 Kafka failed; 4 output could not be written; 124 --timeout came before everything was read;
-130 interrupted; 141 the reader of the output went away. kafka-history(1) says the rest.]]
+Exit status:
+   0 ended as it was asked to        1 the handler failed      2 usage, or a refused configuration
+   3 Kafka failed                    4 stdout failed           124 --timeout came too early
+   130 interrupted                   141 nobody reads stdout any more]]
+
+-- "-t TOPIC, --topic TOPIC" in one line of the help, of which argparse makes two.
+local function join_labels(option)
+  local lines_of = option._get_label_lines
+  function option:_get_label_lines()
+    return { (table.concat(lines_of(self), " "):gsub("^ +", ""):gsub("  +", " ")) }
+  end
+end
 
 local function new_parser()
   local parser = argparse("kafka-history",
@@ -26,17 +35,18 @@ local function new_parser()
     .. "when everything that was there at the start has been handled, and goes on with live messages.",
     epilog)
   parser:help_max_width(100)
+  parser:help_description_margin(31)
   parser:usage_max_width(100)
 
   parser:argument("handler", "A Lua file that returns function(msg, consumer), or a table { handle =, "
     .. "caught_up =, tick =, close = } of functions."):args "?"
   parser:option("-e --exec", "The body of function(msg, consumer), instead of a file."):argname "CODE"
 
-  parser:option("-b --brokers", "host:port of brokers, separated by commas."):argname "ADDRESSES"
+  parser:option("-b --brokers", "host:port of brokers, separated by commas."):argname "HOSTS"
     :count "*"
   parser:option("-t --topic", "A topic, or more, separated by commas."):argname "TOPIC":count "*"
   parser:option("-X --property", "A property of librdkafka, as in -X security.protocol=ssl.")
-    :argname "NAME=VALUE":count "*"
+    :argname "P=V":count "*"
   parser:option("-F --config", "A file of properties, a line each."):argname "FILE":count "*"
   parser:option("--embedded", "No Kafka at all: the lines of this file, JSON each, become the topic.")
     :argname "FILE.jsonl"
@@ -51,7 +61,8 @@ local function new_parser()
   parser:option("--max-bytes", "What --latest may keep in memory: a number, or one with K, M or G.")
     :argname "N"
 
-  parser:option("-u --until", "End at this point."):choices { "caught-up" }
+  parser:option("-u --until", "When to end: caught-up."):choices { "caught-up" }
+    :argname "POINT"
   parser:option("-c --count", "End after so many messages."):argname "N"
   parser:option("--timeout", "End after so many seconds."):argname "SECONDS"
   parser:option("--on-error", "A message on which the handler fails: stop (the default), skip, or "
@@ -61,8 +72,8 @@ local function new_parser()
   parser:option("-f --format", "How to print a message: value (the default), json, or a text with %t "
     .. "topic, %p partition, %o offset, %k key, %K its length, %s value, %S its length, %T timestamp, "
     .. "%h headers, %%, \\n, \\t, \\xNN."):argname "FORMAT"
-  parser:option("--progress", "A bar on stderr while history is read, and the verdict.")
-    :choices { "auto", "always", "never" }:default "auto"
+  parser:option("--progress", "A bar on stderr, and the verdict: auto, always or never.")
+    :choices { "auto", "always", "never" }:default "auto":argname "WHEN"
   parser:flag("--log", "Print librdkafka's log on stderr.")
   parser:add_complete()
   parser:flag("--version", "Print the versions, and exit."):action(function()
@@ -71,6 +82,7 @@ local function new_parser()
       rawget(_G, "jit") and jit.version or _VERSION)) -- luacheck: globals jit
     os.exit(0)
   end)
+  for _, option in ipairs(parser._options) do join_labels(option) end
   return parser
 end
 
