@@ -249,7 +249,7 @@ sanitize:
 
 .PHONY: test-fast
 test-fast:
-	@tools/setup build luajit spec fast
+	@tools/setup build command luajit spec fast
 	$(SETUP_HOSTS)
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 $(OUT)/kafka-admin $(OUT)/preload_once.so
@@ -357,12 +357,15 @@ doc: reference
 # The interpreters that the command looks for.
 COMMAND_LUAS = $(if $(filter luajit,$(LUA)),luajit lua5.4,lua5.4 luajit)
 
-.PHONY: install
-install: all
+# What a rock has: the modules, without the command.
+.PHONY: install install-modules
+install-modules: all
 	install -d "$(DESTDIR)$(INST_LIBDIR)/kafka_history" "$(DESTDIR)$(INST_LUADIR)/kafka_history"
 	install -m 755 $(BUILD)/kafka_history/core.so "$(DESTDIR)$(INST_LIBDIR)/kafka_history/core.so"
 	cd lua && for file in $(LUA_SOURCES:lua/%=%); do \
 		install -D -m 644 $$file "$(DESTDIR)$(INST_LUADIR)/$$file" || exit; done
+
+install: install-modules
 	install -d "$(DESTDIR)$(PREFIX)/bin"
 	sed '/^for lua in/s/lua5.4 luajit/$(COMMAND_LUAS)/' bin/kafka-history >"$(DESTDIR)$(PREFIX)/bin/kafka-history"
 	chmod 755 "$(DESTDIR)$(PREFIX)/bin/kafka-history"

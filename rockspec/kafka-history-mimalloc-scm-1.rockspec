@@ -18,6 +18,9 @@ description = {
 supported_platforms = { "linux" }
 dependencies = {
   "lua >= 5.1",
+  -- Of the command alone.
+  "argparse",
+  "lua-cjson",
 }
 external_dependencies = {
   RDKAFKA = {
@@ -34,6 +37,7 @@ build = {
     CFLAGS = "$(CFLAGS)",
     LUA_CFLAGS = "-I$(LUA_INCDIR)",
   },
+  install_target = "install-modules",
   install_variables = {
     ALLOCATOR = "mimalloc",
     OUT = "build/rock",
@@ -41,5 +45,8 @@ build = {
     LUA_CFLAGS = "-I$(LUA_INCDIR)",
     INST_LIBDIR = "$(LIBDIR)",
     INST_LUADIR = "$(LUADIR)",
+  },
+  install = {
+    bin = { "bin/kafka-history" },
   },
 }

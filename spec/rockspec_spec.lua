@@ -115,7 +115,8 @@ describe("installed alone,", function()
     assert.equal("luaopen_kafka_history_core\n",
       exported(("%s/lib/lua/%s/kafka_history/core.so"):format(prefix, version)))
     assert.equal("3 messages\n", run_program(interpreter, version, prefix))
-    assert.matches("^kafka%-history scm, librdkafka [%d.]+, Lua" .. (interpreter == "luajit" and "JIT" or " 5"),
+    assert.matches("^kafka%-history scm, librdkafka [%d.]+, Lua" ..
+      (interpreter == "luajit" and "JIT" or " 5"),
       run_command(interpreter, version, prefix))
   end
 
