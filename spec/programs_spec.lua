@@ -181,6 +181,10 @@ describe("the example", function()
     end)
 
     it("ends when reading fails for good", function()
+      if os.getenv "KH_LIBRDKAFKA" == "2.5.3" then
+        pending "this librdkafka crashes at such an answer, in every client"
+        return
+      end
       assert(shop:topic_error("prices", "TOPIC_AUTHORIZATION_FAILED"))
       run("warm_up", "prices", "127.0.0.1:0")
       local text, status = output()
