@@ -6,6 +6,8 @@
 --- Outside of copas' threads everything waits as in `kafka_history`: the thread stops. [The host's page](../hosts/copas.md) has an example.
 
 ---@class kafka_history.copas: kafka_history
+--- [Views](view.md) that wait in this loop: `view.new(config)`.
+---@field view kafka_history.view
 local history = {}
 
 return history

@@ -6,6 +6,8 @@
 --- Whatever waits must be called in a coroutine; elsewhere it raises an error that says so. [The host's page](../hosts/luv.md) has an example.
 
 ---@class kafka_history.luv: kafka_history
+--- [Views](view.md) that wait in this loop: `view.new(config)`.
+---@field view kafka_history.view
 local history = {}
 
 return history

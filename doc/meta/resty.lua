@@ -6,6 +6,8 @@
 --- [The host's page](../hosts/openresty.md) has examples, and says which phases can wait.
 
 ---@class kafka_history.resty: kafka_history
+--- [Views](view.md) that wait in this loop: `view.new(config)`.
+---@field view kafka_history.view
 local history = {}
 
 --- As `kafka_history.new`, to be called in `init_worker_by_lua`; in `init_by_lua` it raises. With `worker` the other workers

@@ -19,12 +19,18 @@
 ---@class kafka_history.view
 local module = {}
 
---- Makes a view: the [configuration](../configuration.md) is a consumer's, and so are the errors.
+--- Makes a view: the [configuration](../configuration.md) is a consumer's, and so are the errors. In a group
+--- `from_beginning` is true unless it is given: what others have committed is in none of this view's keys.
 ---@param config kafka_history.config
 ---@return kafka_history.view.object? view
 ---@return string? err
 ---@return string? code
 function module.new(config) end
+
+--- The same for the module of an event loop: what is the field `view` of `kafka_history.cqueues` and its like.
+---@param module kafka_history what `history.with_host` returned
+---@return kafka_history.view view
+function module.over(module) end
 
 ---@class kafka_history.view.object
 ---@operator len: integer
@@ -89,9 +95,11 @@ function view:pairs(topic) end
 ---@return integer
 function view:len() end
 
---- A function that is called for each change after the signal: with the key, its new value (nil: deleted), and the one
---- before (nil: there was none). nil takes it away.
----@param callback? fun(key: string, new: string?, old: string?)
+--- A function that is called after each change that comes after the signal: with the key, its new value (nil: deleted), the
+--- one before (nil: there was none), and the topic. One function; nil takes it away. An error in it ends the call that reads
+--- with `CALLBACK`.
+---@param callback? fun(key: string, new: string?, old: string?, topic: string)
+---@return true ok
 function view:on_change(callback) end
 
 --- The [waitable](waitable.md) that is released when everything that was in the topics at the start has been taken in.
@@ -100,9 +108,31 @@ function view:on_change(callback) end
 ---@return string? code
 function view:caught_up() end
 
---- How far reading has come, as [consumer:progress](consumer.md).
----@return kafka_history.progress_report
+--- How far reading has come, as [consumer:progress](consumer.md), with three numbers more.
+---@return kafka_history.view.progress_report
 function view:progress() end
+
+--- What `progress` returns beside a consumer's.
+---@class kafka_history.view.progress_report: kafka_history.progress_report
+--- How many keys it has.
+---@field keys integer
+--- Bytes that its messages take.
+---@field kept_bytes integer
+--- Messages that had no key, and so were not kept.
+---@field without_key integer
+
+--- The partitions that this view reads now.
+---@return { topic: string, partition: integer }[]? places
+---@return string? err
+---@return string? code
+function view:assignment() end
+
+--- In a group: commits what was taken in, as [consumer:commit](consumer.md).
+---@param seconds? number 5 by default
+---@return true? committed
+---@return string? err
+---@return string? code
+function view:commit(seconds) end
 
 --- Ends a running `read`: nil, "cancelled", "CANCELLED".
 ---@return true? ok

@@ -146,12 +146,22 @@ describe("the reference", function()
     sender:close()
   end)
 
-  it("has every method of a view and no other", function()
+  it("has every method, option and number of a view and no other", function()
     if not has_module "kafka_history.view" then return end
     local view = require "kafka_history.view"
     local made = assert(view.new { addresses = shop:addresses(), topics = "orders" })
+    local methods = getmetatable(made).__index
     assert.same(sorted(callables(view)), sorted(declared(pages.view, ".")))
-    assert.same(sorted(callables(getmetatable(made).__index)), sorted(declared(pages.view, ":")))
+    assert.same(sorted(callables(methods)), sorted(declared(pages.view, ":")))
+    for name in pairs { read = true, step = true } do
+      local class = ("kafka_history.view.%s_options"):format(name)
+      assert.same(sorted(options_of(methods[name])), sorted(fields_of(pages, class)), name)
+    end
+    assert(made:read { stop_at = "caught_up" })
+    local known = fields_of(pages, "kafka_history.view.progress_report")
+    for name in pairs(fields_of(pages, "kafka_history.progress_report")) do known[name] = true end
+    local report = made:progress()
+    assert.same(sorted(report), sorted(settled(known, report)))
     made:close()
   end)
 
