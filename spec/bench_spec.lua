@@ -51,6 +51,14 @@ describe("the benchmarks", function()
     end
   end)
 
+  it("print with the command and with kcat", function()
+    local output = run(("KAFKA_HISTORY_BROKER=embedded ROUNDS=1 MESSAGES=800 RESULTS=%s "
+      .. "ONLY='^kafka%%-history Lua 5.4$' bench/run command"):format(results))
+    assert.are.equal(3, select(2, output:gsub("\n| kcat +| +%d+ | +1.00 ", "")), output)
+    assert.are.equal(3, select(2, output:gsub("\n| kafka%-history Lua 5.4 +| +%d+ | +%d+%.%d%d ", "")),
+      output)
+  end)
+
   it("try each event loop", function()
     local output = run(("ROUNDS=1 MESSAGES=800 RESULTS=%s bench/run hosts"):format(results))
     for _, name in ipairs { "cqueues", "luv", "select", "poll" } do
