@@ -65,6 +65,7 @@ build = {
         "src/engine/snapshot.c",
         "src/engine/start.c",
         "src/engine/tell.c",
+        "src/engine/view.c",
         "src/engine/wakeup.c",
         "src/lua/alarm.c",
         "src/lua/binding.c",
@@ -75,6 +76,7 @@ build = {
         "src/lua/module.c",
         "src/lua/producer.c",
         "src/lua/records.c",
+        "src/lua/view.c",
         "src/lua/waitable.c",
       },
       libraries = { "rdkafka", "pthread" },
@@ -105,6 +107,7 @@ build = {
     ["kafka_history.reader"] = "lua/kafka_history/reader.lua",
     ["kafka_history.resty"] = "lua/kafka_history/resty.lua",
     ["kafka_history.resty_worker"] = "lua/kafka_history/resty_worker.lua",
+    ["kafka_history.view"] = "lua/kafka_history/view.lua",
   },
   install = {
     bin = { "bin/kafka-history" },

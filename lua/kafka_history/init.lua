@@ -87,6 +87,7 @@ function history.with_host(its_host)
   function module.new(config)
     return new(config, its_host)
   end
+  module.view = require("kafka_history.view").over(module)
   return module
 end
 

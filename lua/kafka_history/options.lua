@@ -48,6 +48,10 @@ local kinds = {
     test = function(value) return is_integer(value) and value >= 1 and value <= 10000 end,
     allowed = "a whole number from 1 to 10000",
   },
+  bytes = {
+    test = function(value) return type(value) == "number" and value >= 1 end,
+    allowed = "a number of bytes, 1 or more",
+  },
   stop_at = {
     test = function(value) return value == "caught_up" end,
     allowed = '"caught_up"',

@@ -76,6 +76,9 @@ struct kh_consumer {
     bool must_try_refused;
     int64_t refused_again_ms; /* when silence from them is another refusal; INT64_MAX: never */
 
+    void (*forget)(void *opaque, int partition); /* see kh_consumer_on_forget; NULL: nobody asks */
+    void *forget_opaque;
+
     rd_kafka_message_t **batch; /* handed out */
     int *batch_places;
     int batch_at, batch_count;
@@ -276,6 +279,19 @@ static void on_gap(kh_consumer *c, const kh_action *action)
     kh_tell_gap(&to, action);
 }
 
+/* What was read of a log that is no more. Where there is none instead, nothing else tells
+ * librdkafka to drop what it has queued of it. */
+static void forget_log(kh_consumer *c, int index)
+{
+    const kh_place *place = &c->places.all[index];
+
+    if (c->forget == NULL)
+        return;
+    c->forget(c->forget_opaque, index);
+    if (place->gone && place->assigned && !place->parked)
+        kh_fetching_begin_anew(&c->fetching, index);
+}
+
 static void on_truncation(kh_consumer *c, const kh_action *action)
 {
     kh_teller to = teller(c);
@@ -284,8 +300,10 @@ static void on_truncation(kh_consumer *c, const kh_action *action)
     c->meter.truncated++;
     c->places.all[action->partition].gone = action->gone;
     kh_tell_truncation(&to, action, text, sizeof text);
-    if (c->settings->continue_after_truncation)
+    if (c->settings->continue_after_truncation) {
+        forget_log(c, action->partition);
         return;
+    }
     kh_error_set(&c->error, "TRUNCATED",
                  "%s; make a new consumer, with empty state (or on_truncation = \"continue\")",
                  text);
@@ -455,6 +473,7 @@ static void begin_place(kh_consumer *c, int index)
         kh_handles_keep_queue(c->handles, kh_places_topic(&c->places, index), place->partition);
     place->assigned = true;
     place->begun = true;
+    place->forgotten = false;
     place->refused_by = -1;
     feed_offset(c, KH_EVENT_ASSIGN, index, place->next);
 }
@@ -659,6 +678,9 @@ static void revoke_place(kh_consumer *c, int index)
     note_allowed(c, index);
     place->next = kh_place_position(place, kh_catchup_get(c->catchup, index).position);
     place->assigned = false;
+    place->forgotten = c->forget != NULL;
+    if (place->forgotten)
+        c->forget(c->forget_opaque, index);
     feed(c, &(kh_event){.type = KH_EVENT_REVOKE, .partition = index});
 }
 
@@ -1189,6 +1211,35 @@ const rd_kafka_message_t *kh_consumer_next(const kh_consumer *c, int ahead)
 {
     return ahead >= 0 && ahead < c->batch_count - c->batch_at ? c->batch[c->batch_at + ahead]
                                                               : NULL;
+}
+
+int kh_consumer_next_partition(const kh_consumer *c, int ahead)
+{
+    return kh_consumer_next(c, ahead) != NULL ? c->batch_places[c->batch_at + ahead] : -1;
+}
+
+int kh_consumer_topic_count(const kh_consumer *c)
+{
+    return c->places.topic_count;
+}
+
+const char *kh_consumer_topic(const kh_consumer *c, int topic)
+{
+    return c->places.topics[topic].name;
+}
+
+kh_location kh_consumer_locate(const kh_consumer *c, int index)
+{
+    const kh_place *place = &c->places.all[index];
+
+    return (kh_location){.topic = place->topic, .partition = place->partition};
+}
+
+void kh_consumer_on_forget(kh_consumer *c, void (*forget)(void *opaque, int partition),
+                           void *opaque)
+{
+    c->forget = forget;
+    c->forget_opaque = opaque;
 }
 
 void kh_consumer_fail(kh_consumer *c, const char *name, const char *text)

@@ -63,6 +63,27 @@ void kh_consumer_handled(kh_consumer *consumer, int count, int skipped);
 /* The message that is to be handled after `ahead` others of the batch; NULL: there is none. */
 const rd_kafka_message_t *kh_consumer_next(const kh_consumer *consumer, int ahead);
 
+/* The index of its partition, as kh_consumer_partition counts them; -1: there is none. */
+int kh_consumer_next_partition(const kh_consumer *consumer, int ahead);
+
+/* Topics in the order of the configuration. */
+int kh_consumer_topic_count(const kh_consumer *consumer);
+const char *kh_consumer_topic(const kh_consumer *consumer, int topic);
+
+typedef struct kh_location {
+    int topic;
+    int32_t partition;
+} kh_location;
+
+kh_location kh_consumer_locate(const kh_consumer *consumer, int index);
+
+/* For hosts that keep what they have read: `forget` is called, from inside a step, with the index
+ * of a partition of which that counts no more: its log was truncated or made anew, its topic is
+ * gone, or it is another member's now. When it comes back to this member it is read from where it
+ * was begun, not from where reading stopped. */
+void kh_consumer_on_forget(kh_consumer *consumer, void (*forget)(void *opaque, int partition),
+                           void *opaque);
+
 const kh_error *kh_consumer_error(const kh_consumer *consumer);
 
 /* The host's handler has failed: releases the latch with that error. The next step reads on. */

@@ -83,7 +83,7 @@ kh_job *kh_job_assignment(const kh_asker *asker, const kh_places *places,
     skip_known(&job->snapshot, places);
     for (int i = 0; i < assigned->cnt; i++) {
         int place = kh_places_named(places, assigned->elems[i].topic, assigned->elems[i].partition);
-        bool is_known = place < 0 || places->all[place].begun ||
+        bool is_known = place < 0 || (places->all[place].begun && !places->all[place].forgotten) ||
                         (fresh != NULL && kh_catchup_get(fresh, place).has_target);
 
         if (!is_known && !add(job, &places->all[place])) {

@@ -63,6 +63,36 @@ void kh_keys_remove(kh_keys *keys, kh_record *record)
     free(kh_keys_take(keys, record));
 }
 
+/* In the order and in its bucket the record stands where the one of the same key did, which goes: a
+ * walk over all meets a key once, whatever becomes of it meanwhile. uthash has no such thing. */
+static kh_record *exchange(kh_keys *keys, kh_record *old, kh_record *record)
+{
+    UT_hash_table *table = old->hh.tbl;
+    UT_hash_handle *handle = &record->hh;
+    kh_record *before = old->hh.prev;
+    kh_record *behind = old->hh.next;
+
+    *handle = old->hh;
+    handle->key = record->bytes;
+    if (before != NULL)
+        before->hh.next = record;
+    else
+        keys->all = record;
+    if (behind != NULL)
+        behind->hh.prev = record;
+    else
+        table->tail = handle;
+    if (handle->hh_prev != NULL)
+        handle->hh_prev->hh_next = handle;
+    else
+        table->buckets[handle->hashv & (table->num_buckets - 1)].hh_head = handle;
+    if (handle->hh_next != NULL)
+        handle->hh_next->hh_prev = handle;
+    keys->bytes += kh_record_size(record) - kh_record_size(old);
+    free(old);
+    return record;
+}
+
 kh_record *kh_keys_put(kh_keys *keys, const rd_kafka_message_t *message, int place)
 {
     unsigned hash = hash_of(message->key, message->key_len);
@@ -74,9 +104,7 @@ kh_record *kh_keys_put(kh_keys *keys, const rd_kafka_message_t *message, int pla
     record = kh_record_new(message, place);
     if (record == NULL)
         return NULL;
-    if (old != NULL)
-        kh_keys_remove(keys, old);
-    return add(keys, record, hash);
+    return old != NULL ? exchange(keys, old, record) : add(keys, record, hash);
 }
 
 bool kh_keys_move_last(kh_keys *keys, kh_record *record)

@@ -27,8 +27,7 @@ size_t kh_keys_count(const kh_keys *keys);
 kh_record *kh_keys_find(const kh_keys *keys, const void *key, size_t length);
 
 /* Keeps a message, which has a key, in the place of the one that was kept under it: the record,
- * which may be that one, overwritten. NULL: out of memory; nothing may be kept under the key any
- * more. */
+ * which may be that one, overwritten. NULL: out of memory; nothing has changed. */
 kh_record *kh_keys_put(kh_keys *keys, const rd_kafka_message_t *message, int place);
 
 /* Makes it the last one. False: out of memory; it is gone. */

@@ -25,6 +25,7 @@ typedef struct kh_place { /* a partition of a topic */
     bool begin_anew;    /* it is to be read from `next` on, as soon as that can be said */
     bool assigned;      /* it is this consumer's to read */
     bool begun;         /* it was, once at least */
+    bool forgotten;     /* and nobody has kept what was read of it then */
     int32_t refused_by; /* the broker that says that the position lies outside the log; -1: none */
     int64_t committed;  /* in a group: what the group has as this partition's offset; -1: unknown */
 } kh_place;

@@ -62,7 +62,7 @@ bool kh_start_choose(const kh_settings *settings, const kh_snapshot_partition *f
 int64_t kh_start_resume(const kh_settings *settings, const kh_place *place, int64_t committed,
                         int64_t low)
 {
-    int64_t start = place->begun ? place->next : -1;
+    int64_t start = place->begun && !place->forgotten ? place->next : -1;
 
     if (!settings->from_beginning && committed > start)
         start = committed;

@@ -43,7 +43,8 @@ int kh_open_waitable(
     lua_State *L); /* registers the class "kafka_history.waitable", pushes its methods */
 int kh_open_broker(lua_State *L); /* "broker": { new = } and the class "kafka_history.broker" */
 int kh_open_producer(
-    lua_State *L); /* "producer": { new = } and the class "kafka_history.producer" */
+    lua_State *L);              /* "producer": { new = } and the class "kafka_history.producer" */
+int kh_open_view(lua_State *L); /* "view": { new = } and the class "kafka_history.view" */
 int kh_open_doorbell(lua_State *L); /* "doorbell": a function that makes one */
 int kh_open_alarm(lua_State *L);    /* "alarm": a function; nil where the system has no such fd */
 

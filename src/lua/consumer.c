@@ -9,11 +9,10 @@
  *   limit     how many there are (0: stop after the current one)
  */
 #include "binding.h"
+#include "consumer.h"
 #include "doorbell.h"
 #include "message.h"
 #include "waitable.h"
-
-#include "../engine/consumer.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -23,20 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CONSUMER_CLASS "kafka_history.consumer"
 #define REPORT_CLASS "kafka_history.report"
 #define ENDINGS_CLASS "kafka_history.ending"
 /* How long the end of a state waits for members to leave their groups. */
 #define LEAVE_MS 5000
-
-struct consumer {
-    kh_config *config; /* while it is being filled in */
-    kh_consumer *engine;
-    pid_t pid;
-    int told;     /* how many messages of the batch the engine knows to be handled */
-    int in_batch; /* values in the batch table */
-    bool closed;
-};
 
 /* The state's own: when it ends, its collected members of groups must have left them. */
 struct endings {
@@ -264,7 +253,7 @@ static int consumer_new(lua_State *L)
     /* Made and given its class before anything can fail, so that __gc is always safe. */
     consumer = kh_new_userdata(L, sizeof *consumer);
     *consumer = (struct consumer){.pid = getpid()};
-    luaL_getmetatable(L, CONSUMER_CLASS);
+    luaL_getmetatable(L, KH_CONSUMER_CLASS);
     lua_setmetatable(L, 3);
     lua_pushvalue(L, 2);
     kh_set_uservalue(L, 3);
@@ -285,15 +274,20 @@ static int consumer_new(lua_State *L)
 
 /* --- both halves ------------------------------------------------------------------------------ */
 
-static struct consumer *check(lua_State *L)
+struct consumer *kh_check_consumer(lua_State *L, int index)
 {
-    struct consumer *consumer = luaL_checkudata(L, 1, CONSUMER_CLASS);
+    struct consumer *consumer = luaL_checkudata(L, index, KH_CONSUMER_CLASS);
 
     if (consumer->pid != getpid())
         luaL_error(L, "this consumer belongs to process %d; after fork() make a new one",
                    (int)consumer->pid);
-    luaL_argcheck(L, consumer->engine != NULL, 1, "a consumer that was not made, or collected");
+    luaL_argcheck(L, consumer->engine != NULL, index, "a consumer that was not made, or collected");
     return consumer;
+}
+
+static struct consumer *check(lua_State *L)
+{
+    return kh_check_consumer(L, 1);
 }
 
 static int get_count(lua_State *L, int table, const char *name)
@@ -811,7 +805,7 @@ static int endings_gc(lua_State *L)
 
 static int consumer_gc(lua_State *L)
 {
-    struct consumer *consumer = luaL_checkudata(L, 1, CONSUMER_CLASS);
+    struct consumer *consumer = luaL_checkudata(L, 1, KH_CONSUMER_CLASS);
 
     if (consumer->pid == getpid()) {
         if (consumer->engine != NULL)
@@ -827,9 +821,9 @@ static int consumer_gc(lua_State *L)
 
 static int consumer_tostring(lua_State *L)
 {
-    const struct consumer *consumer = luaL_checkudata(L, 1, CONSUMER_CLASS);
+    const struct consumer *consumer = luaL_checkudata(L, 1, KH_CONSUMER_CLASS);
 
-    lua_pushfstring(L, CONSUMER_CLASS ": %p%s", (const void *)consumer,
+    lua_pushfstring(L, KH_CONSUMER_CLASS ": %p%s", (const void *)consumer,
                     consumer->closed ? " (closed)" : "");
     return 1;
 }
@@ -919,7 +913,7 @@ int kh_open_consumer(lua_State *L)
     open_endings(L);
     kh_new_class(L, REPORT_CLASS, no_methods, report_metamethods);
     lua_pop(L, 1);
-    kh_new_class(L, CONSUMER_CLASS, no_methods, metamethods);
+    kh_new_class(L, KH_CONSUMER_CLASS, no_methods, metamethods);
     lua_getfield(L, -1, "__index");
     lua_setfield(L, -3, "methods");
     lua_setfield(L, -2, "metamethods");

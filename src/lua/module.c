@@ -64,6 +64,8 @@ int luaopen_kafka_history_core(lua_State *L)
     lua_setfield(L, -2, "waitable");
     kh_open_consumer(L);
     lua_setfield(L, -2, "consumer");
+    kh_open_view(L);
+    lua_setfield(L, -2, "view");
     kh_open_broker(L);
     lua_setfield(L, -2, "broker");
     kh_open_producer(L);
