@@ -5,6 +5,8 @@
 -- A comment in the line before a block may say otherwise:
 --   <!-- run: luajit -->     under LuaJIT, for which alone Debian has copas
 --   <!-- run: busted -->     a spec
+--   <!-- run: command -->    commands that are run, in a directory that the page's blocks have in common
+--   <!-- run: NAME.lua -->   Lua that is in that directory under this name, too
 --   <!-- not run: why -->    of these there are few: they are counted
 local broker = require "kafka_history.broker"
 local child = require "support.child"
@@ -85,6 +87,7 @@ end
 describe("the manual's block", function()
   local blocks = all_blocks()
   local shop
+  local directories = {}
 
   setup(function()
     shop = assert(broker.new { topics = { orders = 2, prices = 2, payments = 1 } })
@@ -97,11 +100,28 @@ describe("the manual's block", function()
   end)
 
   teardown(function()
+    for _, directory in pairs(directories) do os.execute("rm -rf " .. directory) end
     shop:close()
   end)
 
   before_each(watchdog.start)
   after_each(watchdog.stop)
+
+  -- The page's directory. In it kafka-history ends when it has caught up.
+  local function directory_of(block)
+    local directory = directories[block.page]
+    if not directory then
+      directory = child.output "mktemp -d":match "%S+"
+      directories[block.page] = directory
+      os.execute("mkdir " .. directory .. "/bin")
+      local file = assert(io.open(directory .. "/bin/kafka-history", "w"))
+      file:write("#!/bin/sh\ncase \"$*\" in *--until*) ;; *) set -- --until caught-up \"$@\" ;; esac\nexec '",
+        os.getenv "PWD", "/bin/kafka-history' \"$@\"\n")
+      file:close()
+      os.execute("chmod +x " .. directory .. "/bin/kafka-history")
+    end
+    return directory
+  end
 
   local runs = {}
 
@@ -128,6 +148,15 @@ describe("the manual's block", function()
 
   function runs.sh(block)
     local status, said = with_file(block.text, function(name) return run("sh -n " .. quote(name)) end)
+    assert.equal(0, status, said)
+  end
+
+  function runs.command(block)
+    local directory = directory_of(block)
+    local text = block.text:gsub("localhost:9092", shop:addresses())
+    local status, said = with_file(text, function(name)
+      return run(("cd %s && PATH=$PWD/bin:$PATH timeout 20 sh -e %s"):format(directory, quote(name)))
+    end)
     assert.equal(0, status, said)
   end
 
@@ -161,12 +190,22 @@ describe("the manual's block", function()
     local place = ("%s:%d"):format(block.page, block.line)
     local language = block.language
     local why = block.how and block.how:match "^not run: (.+)$"
-    local how = block.how and block.how:match "^run: (%a+)$"
+    local how = block.how and block.how:match "^run: ([%a.]+)$"
     if block.text:find "kafka_history%.view" and not io.open "lua/kafka_history/view.lua" then
       how = "none" -- it is coming
     end
+    if block.text:find "%-%-latest" and not read_file "lua/kafka_history/reader.lua":find "latest =" then
+      how = "none" -- as is this
+    end
     if why then
       not_run[#not_run + 1] = place
+    elseif how and how:find "%.lua$" then
+      it(("%s (%s) runs"):format(place, how), function()
+        local file = assert(io.open(directory_of(block) .. "/" .. how, "w"))
+        file:write(block.text)
+        file:close()
+        runs.lua(block)
+      end)
     elseif how ~= "none" and runs[how or language] then
       it(("%s (%s) runs"):format(place, how or language), function() runs[how or language](block) end)
     end
