@@ -34,6 +34,14 @@ local function run(script, environment)
   return result.stdout
 end
 
+-- Those of the C library's that allocate what its free() is for.
+local own_memory = {}
+for name in ([[malloc calloc realloc reallocarray free strdup strndup __strdup wcsdup memalign posix_memalign
+  aligned_alloc valloc asprintf vasprintf __asprintf_chk __vasprintf_chk getline getdelim open_memstream
+  open_wmemstream realpath canonicalize_file_name getcwd get_current_dir_name scandir tempnam]]):gmatch "%S+" do
+  own_memory[name] = true
+end
+
 describe("the fast build", function()
   it("is what is tried here", function()
     assert.matches("build/mimalloc/", library)
@@ -43,15 +51,12 @@ describe("the fast build", function()
     assert.equal("luaopen_kafka_history_core\n", nm "--defined-only")
   end)
 
-  it("takes nothing of librdkafka or mimalloc, and no memory, from outside", function()
+  it("takes nothing of librdkafka or mimalloc, and no memory to free, from outside", function()
     local taken = nm "--undefined-only"
     assert.matches("pthread_create", taken)
     for name in taken:gmatch "[^\n@]+" do
       assert.is_nil(name:match "^rd_kafka" or name:match "^mi_", name)
-      for _, other in ipairs { "malloc", "calloc", "realloc", "free", "strdup", "strndup", "realpath",
-        "__strdup", "posix_memalign", "aligned_alloc", "getline", "asprintf", "vasprintf" } do
-        assert.are_not.equal(other, name)
-      end
+      assert.is_nil(own_memory[name], name)
     end
   end)
 

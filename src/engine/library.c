@@ -115,20 +115,25 @@ bool kh_library_has_property(const char *name)
 }
 
 /* librdkafka's table of all its properties, the caller's to free; NULL: out of memory. A dump of a
- * configuration would lack those without a default, as sasl.password. */
+ * configuration would lack those without a default, as sasl.password. Not open_memstream(): what
+ * the C library has allocated the fast build cannot free. */
 static char *write_properties(void)
 {
-    char *table = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&table, &size);
+    for (size_t size = 1 << 17;; size *= 2) {
+        char *table = calloc(1, size);
+        FILE *stream = table != NULL ? fmemopen(table, size - 1, "w") : NULL;
 
-    if (stream == NULL)
-        return NULL;
-    rd_kafka_conf_properties_show(stream);
-    if (fclose(stream) == 0)
-        return table;
-    free(table);
-    return NULL;
+        if (stream != NULL) {
+            rd_kafka_conf_properties_show(stream);
+            (void)fclose(stream);
+            /* Else it may not have been all. */
+            if (strlen(table) < size - 1)
+                return table;
+        }
+        free(table);
+        if (stream == NULL)
+            return NULL;
+    }
 }
 
 /* A line is "name   | C/P | ..."; there are headings as well. */
