@@ -48,6 +48,15 @@ describe("the manual as HTML", function()
     assert.is_truthy(read_file(directory .. "/html/doc/caught-up.html"):find('<h1 id="caught-up">', 1, true))
   end)
 
+  it("leads to every page from the index", function()
+    local index = read_file "doc/README.md"
+    local list = assert(io.popen "cd doc && find . -name '*.md' | cut -c 3-")
+    for name in list:lines() do
+      assert.is_truthy(name == "README.md" or index:find("](" .. name .. ")", 1, true), name)
+    end
+    list:close()
+  end)
+
   it("fails for a page, a heading and a picture that are not there, and names them", function()
     local copy = directory .. "/copy"
     os.execute(("mkdir -p %s/doc %s/examples"):format(copy, copy))

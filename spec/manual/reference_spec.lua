@@ -100,7 +100,7 @@ describe("the reference", function()
     for _, page in ipairs(pages) do
       assert(loadfile(("doc/meta/%s.lua"):format(page.name)))
       assert.is_truthy(not page.module or has_module(page.module) or page.module == "kafka_history.broker"
-        or page.module == "kafka_history.producer" or page.module == "kafka_history.view", page.module)
+        or page.module == "kafka_history.producer", page.module)
     end
   end)
 
@@ -147,7 +147,6 @@ describe("the reference", function()
   end)
 
   it("has every method, option and number of a view and no other", function()
-    if not has_module "kafka_history.view" then return end
     local view = require "kafka_history.view"
     local made = assert(view.new { addresses = shop:addresses(), topics = "orders" })
     local methods = getmetatable(made).__index
@@ -190,6 +189,32 @@ describe("the reference", function()
       assert.is_false(ok, key)
       assert.is_truthy(err:find(key .. ":", 1, true) and not err:find("no such key", 1, true), err)
     end
+  end)
+
+  it("has the defaults as they are", function()
+    local keys = fields_of(pages, "kafka_history.config")
+    local count = 0
+    for key, seconds in read_file "src/engine/config.c":gmatch "config%->([%l_]+)_s = (%d+);" do
+      assert.equal(("Default: %s s."):format(seconds), keys[key].text:match "^Default: %d+ s%.", key)
+      count = count + 1
+    end
+    assert.equal(3, count)
+    local read = fields_of(pages, "kafka_history.read_options")
+    local batch = read_file "lua/kafka_history/reader.lua":match "\nlocal BATCH = (%d+)\n"
+    assert.equal(("Default: %s."):format(batch), read.batch.text:match "^Default: %d+%.")
+    local defines = {}
+    for name, seconds in read_file "src/lua/producer.c":gmatch "#define (%u+)_TIMEOUT_S (%d+)" do
+      defines[name] = seconds
+    end
+    local methods = declared(pages.producer, ":")
+    for name, of in pairs { send = "SEND", flush = "FLUSH", begin = "TRANSACTION", commit = "TRANSACTION",
+      abort = "TRANSACTION" } do
+      local params = methods[name].params
+      assert.equal(defines[of] .. " by default", params[#params].text, name)
+    end
+    local produce = read_file "src/lua/broker.c":match "#define PRODUCE_TIMEOUT_S (%d+)"
+    assert.equal(("Default: %s s."):format(produce),
+      fields_of(pages, "kafka_history.broker.produce_options").timeout.text:match "^Default: %d+ s%.")
   end)
 
   it("has every option of what reads and no other", function()
