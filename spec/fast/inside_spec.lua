@@ -38,7 +38,7 @@ end
 local own_memory = {}
 for name in ([[malloc calloc realloc reallocarray free strdup strndup __strdup wcsdup memalign posix_memalign
   aligned_alloc valloc asprintf vasprintf __asprintf_chk __vasprintf_chk getline getdelim open_memstream
-  open_wmemstream realpath canonicalize_file_name getcwd get_current_dir_name scandir tempnam]]):gmatch "%S+" do
+  open_wmemstream realpath canonicalize_file_name getcwd scandir tempnam]]):gmatch "%S+" do
   own_memory[name] = true
 end
 
