@@ -1,9 +1,10 @@
 ---@meta kafka_history.cqueues
 
---- [kafka_history](kafka_history.md) for cqueues' controllers: the same functions and the same consumers, but waiting yields to the loop, so
---- that whatever else it has runs beside the reader. Handlers may yield.
+--- [kafka_history](kafka_history.md) for cqueues' controllers: the same functions and the same consumers,
+--- but waiting yields to the loop, so that whatever else it has runs beside the reader. Handlers may yield.
 ---
---- Outside of a controller everything waits as in `kafka_history`: the thread stops. [The host's page](../hosts/cqueues.md) has an example.
+--- Outside of a controller everything waits as in `kafka_history`: the thread stops.
+--- [The host's page](../hosts/cqueues.md) has an example.
 
 ---@class kafka_history.cqueues: kafka_history
 --- [Views](view.md) that wait in this loop: `view.new(config)`.
