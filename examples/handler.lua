@@ -3,6 +3,8 @@
 -- A booking's key is the account, its value the amount in cents, "-250" for example; a message without a
 -- value closes the account. Who runs it (the command, a program of yours, a spec) makes the consumer;
 -- nothing here knows where messages come from. handler_spec.lua tests it without Kafka.
+--
+--   bin/kafka-history -b ADDRESSES -t TOPIC examples/handler.lua
 
 local balances = {}
 

@@ -311,6 +311,25 @@ describe("the example", function()
     end
   end)
 
+  describe("view.lua", function()
+    it("holds the latest value of each key, is asked as a table, and follows the topic", function()
+      open_shop { prices = 1 }
+      assert(shop:produce("prices", {
+        { key = "b", value = "1" }, { key = "a", value = "2" }, { key = "b", value = "3" },
+        { key = "c", value = "4" }, { key = "c" }, { key = "d", value = "" },
+      }))
+      run("view", "prices")
+      program.await "^d\t"
+      assert.same({ "caught up after 6 messages: 3 keys", "a\t2\tprices[0] offset 1",
+        "b\t3\tprices[0] offset 2", "d\t\tprices[0] offset 5" }, program.lines)
+      assert(shop:produce("prices", {
+        { key = "a", value = "5" }, { key = "c", value = "6" }, { key = "b" },
+      }))
+      assert.same({ "a: 2 -> 5", "c: nothing -> 6", "b: 3 -> nothing" },
+        { program.line(), program.line(), program.line() })
+    end)
+  end)
+
   describe("host.c", function()
     local host = (rawget(_G, "jit") and build .. "/luajit" or build) .. "/examples/host"
     local input -- what the program's stdin is read from
@@ -364,7 +383,7 @@ describe("the example", function()
   end)
 
   for name, arguments in pairs {
-    dead_letter = { "a", "b" }, batch = { "a" }, warm_up = {}, join = { "a" }, envelope = { "a" },
+    dead_letter = { "a", "b" }, batch = { "a" }, warm_up = {}, join = { "a" }, envelope = { "a" }, view = {},
   } do
     it(name .. ".lua says how it is used when an argument is missing", function()
       program = start(interpreter, ("examples/%s.lua"):format(name), arguments[1] and "k:9092", arguments[2])
@@ -373,6 +392,21 @@ describe("the example", function()
       assert.matches("usage: lua5.4 examples/" .. name .. ".lua ADDRESSES ", text)
     end)
   end
+end)
+
+describe("examples/handler.lua", function()
+  it("is run by the command, without Kafka too", function()
+    local name = os.tmpname()
+    local file = assert(io.open(name, "w"))
+    file:write('{"key":"ann","value":"1000"}\n{"key":"bob","value":"3"}\n{"key":"ann","value":"-250"}\n')
+    file:close()
+    local program = start("env", "KAFKA_HISTORY_LUA=" .. interpreter, "bin/kafka-history", "--embedded", name,
+      "-t", "bookings", "--until", "caught-up", "examples/handler.lua")
+    local status = program.finish()
+    os.remove(name)
+    assert.same({ "ann\t750", "bob\t3", "=0" }, program.lines)
+    assert.equal(0, status)
+  end)
 end)
 
 describe("the spec of examples/handler.lua", function()
