@@ -43,13 +43,15 @@ describe("on a real broker", function()
   lazy_teardown(staging.close)
 
   describe("a topic that does not exist", function()
-    it("is an error after some 10 s, and asking for it does not create it", function()
+    it("is an error after some 10 s that names a near one, and asking for it does not create it", function()
       -- This broker creates what is asked for, of those who allow it.
       local created = kafka.topic_name("created")
       kafka.kcat({ "-P", "-t", created }, "value\n")
       assert.is_true(oracle.has_topic(created))
 
       local missing = kafka.topic_name("missing")
+      local near = missing .. "s"
+      kafka.recreate(near, { partitions = 1 })
       local consumer = assert(history.new { addresses = kafka.addresses(), topics = missing })
       local latch = consumer:caught_up()
       local began = watched.clock()
@@ -57,7 +59,8 @@ describe("on a real broker", function()
       local waited = watched.clock() - began
       assert.is_nil(ok)
       assert.equal("UNKNOWN_TOPIC_OR_PART", code)
-      assert.truthy(err:find(missing, 1, true))
+      assert.truthy(err:find(missing .. ": the brokers know no such topic (asked for 10 s)", 1, true))
+      assert.truthy(err:find(('did you mean "%s"'):format(near), 1, true), err)
       assert.is_true(waited > 9 and waited < 15)
       assert.equal("failed", latch:state())
       assert.equal("failed", consumer:progress().state)

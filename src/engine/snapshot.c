@@ -1,6 +1,7 @@
 #include "snapshot.h"
 #include "clock.h"
 #include "library.h"
+#include "near.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -444,9 +445,11 @@ static enum verdict judge_topic(kh_snapshot *snapshot, const kh_snapshot_topic *
                            topic->name);
     else if (missing)
         kh_error_set_kafka(&snapshot->error, topic->error,
-                           "topic %s: the brokers know no such topic (asked for %d s); check its "
+                           "topic %s: the brokers know no such topic (asked for %.3g s); check its "
                            "name, or create it first",
-                           topic->name, MISSING_TOPIC_MS / 1000);
+                           topic->name,
+                           (double)(waited_ms < MISSING_TOPIC_MS ? waited_ms : MISSING_TOPIC_MS) /
+                               1000);
     else
         kh_error_set_kafka(&snapshot->error, topic->error, "topic %s: %s", topic->name,
                            rd_kafka_err2str(topic->error));
@@ -480,12 +483,40 @@ static enum verdict judge(kh_snapshot *snapshot, int64_t waited_ms)
     return worst;
 }
 
+/* The error is about that topic; the brokers are asked for the names of all. */
+static void suggest_topics(kh_snapshot *snapshot, const char *missing, const kh_asker *asker)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    kh_near near = kh_near_to(missing);
+
+    if (rd_kafka_metadata(asker->rk, 1, NULL, &metadata, SLICE_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    for (int i = 0; i < metadata->topic_cnt; i++)
+        if (metadata->topics[i].err == 0)
+            kh_near_offer(&near, metadata->topics[i].topic);
+    kh_near_append(&near, snapshot->error.text, sizeof snapshot->error.text);
+    rd_kafka_metadata_destroy(metadata);
+}
+
+/* The topic that the error of a failed snapshot says is missing; NULL: it says something else. */
+static const char *find_missing_topic(const kh_snapshot *snapshot)
+{
+    const char *missing = NULL;
+    const char *unknown = rd_kafka_err2name(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+
+    for (int i = 0; i < snapshot->topic_count && missing == NULL; i++)
+        if (snapshot->topics[i].error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            missing = snapshot->topics[i].name;
+    return strcmp(snapshot->error.name, unknown) == 0 ? missing : NULL;
+}
+
 void kh_snapshot_take(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *helper)
 {
     int64_t timeout_ms = kh_config_settings(asker->config)->start_timeout_ms;
     int64_t began_ms = kh_clock_ms();
     int pause_ms = RETRY_FIRST_MS;
     rd_kafka_t *question_handle = NULL;
+    const char *missing;
     enum verdict verdict;
 
     for (;;) {
@@ -499,6 +530,9 @@ void kh_snapshot_take(kh_snapshot *snapshot, const kh_asker *asker, kh_helper *h
         pause_ms = pause_ms * 2 < RETRY_MAX_MS ? pause_ms * 2 : RETRY_MAX_MS;
     }
     snapshot->failed = verdict != COMPLETE;
+    missing = snapshot->failed ? find_missing_topic(snapshot) : NULL;
+    if (missing != NULL && !kh_helper_is_cancelled(helper))
+        suggest_topics(snapshot, missing, asker);
     if (question_handle != NULL)
         rd_kafka_destroy(question_handle);
 }
