@@ -83,7 +83,8 @@ static void ask_everything(const kh_catchup *catchup, int partition)
 
     /*@ check timeout_is_time_or_none: -1 <= timeout_ms; */
     /*@ check offsets_are_not_negative:
-          known.start >= 0 && known.low >= 0 && known.target >= 0 && known.position >= 0; */
+          known.start >= 0 && known.low >= 0 && known.target >= 0 && known.position >= 0 &&
+          known.taken >= 0; */
     (void)kh_catchup_is_crossing(catchup, partition, any_int64());
     (void)kh_catchup_is_caught_up(catchup);
     (void)kh_catchup_pending_count(catchup);

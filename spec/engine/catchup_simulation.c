@@ -166,6 +166,7 @@ static void begin(struct simulation *s)
         .failures = one_in(s, 3),
         .bad_handlers = one_in(s, 3),
         .stale_answers = one_in(s, 2),
+        .keeps = one_in(s, 4),
         .young_leader = one_in(s, 2),
         .stable_target = one_in(s, 6),
         .whims = true,
@@ -302,7 +303,7 @@ static bool has_met_everything(const struct counts *c)
 {
     bool met = c->caught_up > 0 && c->at_start > 0 && c->by_message > 0 && c->by_handled > 0 &&
                c->by_eof > 0 && c->by_position > 0 && c->questions > 0 && c->gaps > 0 &&
-               c->truncated > c->gone && c->gone > 0 && c->rebalances > 0;
+               c->truncated > c->gone && c->gone > 0 && c->rebalances > 0 && c->kept > 0;
 
     for (int cause = 0; cause <= KH_STALL_LAGGING_FOLLOWER; cause++)
         met = met && c->stalled[cause] > 0;

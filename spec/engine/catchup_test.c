@@ -147,6 +147,7 @@ static bool event_of(const struct step *step, kh_event *event)
         {"unsettled", KH_EVENT_SETTLED, KH_ASK_FAILED},
         {"message", KH_EVENT_MESSAGE, KH_ASK_FAILED},
         {"handled", KH_EVENT_HANDLED, KH_ASK_FAILED},
+        {"kept", KH_EVENT_KEPT, KH_ASK_FAILED},
         {"eof", KH_EVENT_EOF, KH_ASK_FAILED},
         {"position", KH_EVENT_POSITION, KH_ASK_FAILED},
         {"end", KH_EVENT_END_IS, KH_ASK_FAILED},
@@ -595,6 +596,39 @@ static const struct test_case cases[] = {
      "stall 500; " BEGIN "eof 5 -> ask; end 0 5 5 0; tick 500 500; timeout -> 500; "
      "tick 1000 1000 -> ask; "
      "end 0 5 5 1000 -> stalled at 0 of 10: truncated, truncated at 0 of 10 to 5"},
+
+    /* history that is kept, to be handled when all of it is there */
+    {"history that is kept is not done before it is handled",
+     BEGIN "message 3; kept 3; eof 10; pending -> 1; handled 3 -> done, caught up"},
+    {"of several that were kept the last one stands for all",
+     BEGIN "message 3; kept 3; message 5; kept 5; message 9; kept 9; handled 3; pending -> 1; "
+           "handled 9 -> done, caught up"},
+    {"what is kept does not hold up a question about the end",
+     BEGIN "message 3; eof 5; kept 3 -> ask; end 0 5 5 0; tick 1000 0 -> ask; "
+           "end 0 5 5 1000 -> truncated at 0 of 10 to 5"},
+    {"what has not arrived cannot be kept", BEGIN "message 3; kept 4; eof 5; kept 3 -> ask"},
+    {"what was kept before a gap remains to be handled",
+     BEGIN "message 3; kept 3; reset -> ask; end 6 12 12 0 -> gap 4..6, read from 6; "
+           "message 9; kept 9; pending -> 1; handled 3; pending -> 1; "
+           "handled 9 -> done, caught up"},
+    {"a gap to the end of history leaves what was kept, which completes it",
+     BEGIN "message 3; kept 3; reset -> ask; end 10 12 12 0 -> gap 4..10, read from 10; "
+           "pending -> 1; handled 9 -> done, caught up"},
+    {"what was kept of a log that was cut is void",
+     "continue; " BEGIN "message 3; kept 3; replaced -> ask; "
+     "end 0 2 2 0 -> truncated at 0 of 10 to 2, read from 0; message 1; handled 1 -> done, "
+     "caught up"},
+    {"what was kept of a topic that is gone is all there is",
+     "continue; " BEGIN "message 3; kept 3; gone 0; tick 1000 0 -> ask; "
+     "gone 1000 -> truncated at 0 of 10 to -1 gone; pending -> 1; handled 3 -> done, caught up"},
+    {"history that is all there and waits for other partitions is no stall",
+     "stall 500; " BEGIN "message 3; kept 3; eof 10; tick 500 500; tick 9000 9000; pending -> 1"},
+    {"a stall's answer that comes behind the end of history says nothing",
+     "stall 500; " BEGIN "message 3; kept 3; tick 500 500 -> ask; eof 10; end 0 10 10 500; "
+     "handled 3 -> done, caught up"},
+    {"a topic made anew is found while its history waits to be handled",
+     "continue; " BEGIN "message 3; kept 3; eof 10; replaced -> ask; handled 3; pending -> 1; "
+     "end 0 20 20 0 -> truncated at 4 of 10 to 20, read from 0; pending -> 1"},
 
     /* several partitions, the assignment */
     {"all partitions have to be done", BEGIN_TWO "message 9; handled 9 -> done; pending -> 1; "

@@ -72,6 +72,7 @@ struct reader {
     bool stopped;         /* its position was refused */
     struct queue fetched; /* not yet fed */
     struct queue arrived; /* fed, not yet handled */
+    struct queue kept;    /* to be handled when all has arrived */
 };
 
 struct question {
@@ -88,15 +89,17 @@ struct stream {
     bool known;
     bool assigned;
     bool pending;
-    bool passed; /* the reader has been past T, or there was nothing below it to read */
-    bool shown;  /* the decision was told something that proves it */
-    bool gone;   /* reported as deleted */
+    bool passed;   /* the reader has been past T, or there was nothing below it to read */
+    bool shown;    /* the decision was told something that proves it */
+    bool gone;     /* reported as deleted */
+    bool given_up; /* the same, and nothing was read of it since: what was kept is all there is */
     bool reset_fed;
     bool replaced; /* told to be made anew, and not yet reported */
     int64_t snapshot_low;
     int64_t target;
     int64_t start;
     int64_t handled;
+    int64_t taken; /* handled or kept */
     int64_t progress_waited_ms;
     struct question question;
     struct question stale; /* of an assignment that is over */
@@ -117,6 +120,7 @@ struct world {
     bool failures; /* of questions */
     bool bad_handlers;
     bool stale_answers; /* they come to a partition that is revoked meanwhile */
+    bool keeps;         /* the owner keeps history, and handles it when all of it is there */
     bool young_leader;  /* one that knows less for less than a second, once */
     bool stable_target;
     bool whims; /* ends are told late or again, and answers take their time */
@@ -133,6 +137,7 @@ struct counts {
     uint64_t stalled[KH_STALL_LAGGING_FOLLOWER + 1];
     uint64_t questions;
     uint64_t rebalances;
+    uint64_t kept;
     uint64_t by_message, by_eof, by_position, by_handled, at_start;
     uint64_t never_told;
 };
@@ -248,7 +253,9 @@ static bool all_is_handled(const struct stream *p)
     const struct log *log = &p->log;
     int64_t offset = p->start > log->low ? p->start : log->low;
 
-    if (has_message_below(&p->reader.arrived, p->target) ||
+    if (p->given_up)
+        return p->reader.kept.count == 0;
+    if (has_message_below(&p->reader.arrived, p->target) || p->reader.kept.count > 0 ||
         (!p->gone && has_message_below(&p->reader.fetched, p->target)))
         return false;
     for (; log->exists && offset < p->target && offset < log->end; offset++) {
@@ -280,13 +287,15 @@ static void check_between_events(struct simulation *s)
         kh_catchup_partition known = kh_catchup_get(s->catchup, i);
 
         require(s,
-                !p->assigned || !p->pending || !p->shown || p->replaced ||
+                !p->assigned || !p->pending || !p->shown || p->replaced || p->taken > p->handled ||
                     has_message_below(&p->reader.arrived, p->target),
                 "prompt: a partition is done with the event that decides it");
         require(s, known.assigned == p->assigned && known.pending == (p->assigned && p->pending),
                 "the state that can be asked is the model's");
         require(s, !p->assigned || (known.position == p->handled && known.start >= 0),
                 "the position that can be asked is one past what was handled");
+        require(s, !p->assigned || known.taken == p->taken,
+                "how much was taken is one past what was handled or kept");
     }
     require(s, kh_catchup_pending_count(s->catchup) == pending_count(s),
             "the count of pending partitions is the model's");
@@ -294,6 +303,20 @@ static void check_between_events(struct simulation *s)
             "prompt: the signal comes with the event that decides it");
     require(s, kh_catchup_is_caught_up(s->catchup) == s->signalled,
             "the state of the signal that can be asked is the model's");
+}
+
+/* --- what the owner keeps --------------------------------------------------------------------- */
+
+static void drop_kept(struct stream *p)
+{
+    clear(&p->reader.kept);
+    p->taken = p->handled;
+}
+
+/* Is it history, and kept? */
+static bool is_to_keep(const struct simulation *s, const struct stream *p)
+{
+    return s->world.keeps && p->pending;
 }
 
 /* --- the reader goes elsewhere ---------------------------------------------------------------- */
@@ -309,9 +332,12 @@ static void place_reader(struct stream *p, int64_t offset)
     reader->stopped = false;
     clear(&reader->fetched);
     clear(&reader->arrived);
-    p->handled = offset;
+    if (p->taken <= p->handled)
+        p->handled = offset;
+    p->taken = offset;
     p->reset_fed = false;
     p->replaced = false;
+    p->given_up = false;
     for (int64_t i = offset; i < p->log.end; i++)
         p->log.at[i].unseen = false;
 }
@@ -340,7 +366,7 @@ static void on_partition_done(struct simulation *s, struct stream *p)
 {
     trace(s, "-> partition %d done", number_of(s, p));
     require(s, p->assigned && p->pending, "never twice: a partition is done once an assignment");
-    require(s, p->passed || p->gone, "never early: the reader has passed T");
+    require(s, p->passed || p->gone || p->given_up, "never early: the reader has passed T");
     require(s, !p->replaced, "never early: what is read of a topic made anew completes nothing");
     require(s, all_is_handled(p), "never early: all history of the partition is handled");
     p->pending = false;
@@ -420,9 +446,11 @@ static void on_truncated(struct simulation *s, struct stream *p, const kh_action
         s->ended = true;
     } else if (action->gone) {
         p->gone = true;
+        p->given_up = true;
         forget_new_records(p, MAX_OFFSETS);
         s->counts->gone++;
     } else {
+        drop_kept(p);
         if (p->known && !s->signalled)
             p->target = action->end;
         p->start = s->event.low;
@@ -685,6 +713,16 @@ static void feed_position(struct simulation *s, struct stream *p)
                        .offset = reader->app_position});
 }
 
+/* A message that is no history shows that all history is there. It waits until that is handled. */
+static void feed_beyond(struct simulation *s, struct stream *p, int64_t offset)
+{
+    if (p->shown)
+        return;
+    trace(s, "beyond T in %d: %" PRId64, number_of(s, p), offset);
+    p->shown = true;
+    feed(s, (kh_event){.type = KH_EVENT_POSITION, .partition = number_of(s, p), .offset = offset});
+}
+
 /* That there is no log is new to an assignment, and to a position that is lost. */
 static void expect_report_of_gone_again(struct stream *p)
 {
@@ -701,8 +739,13 @@ static void feed_next(struct simulation *s, struct stream *p)
         feed_position(s, p);
         return;
     }
-    op = pop(&p->reader.fetched);
+    op = *peek(&p->reader.fetched, 0);
     event.offset = op.offset;
+    if (is_to_keep(s, p) && op.type == OP_MESSAGE && op.offset >= p->target) {
+        feed_beyond(s, p, op.offset);
+        return;
+    }
+    pop(&p->reader.fetched);
     if (op.type == OP_MESSAGE) {
         feed_message(s, p, op);
     } else if (op.type == OP_CONTROL) {
@@ -723,24 +766,85 @@ static void feed_next(struct simulation *s, struct stream *p)
     }
 }
 
+static void note_handled(struct stream *p, const struct op *op)
+{
+    if (is_in_log(&p->log, op))
+        p->log.at[op->offset].handled = true;
+}
+
+static void keep_next(struct simulation *s, struct stream *p)
+{
+    struct op op = pop(&p->reader.arrived);
+
+    trace(s, "kept %d: %" PRId64, number_of(s, p), op.offset);
+    push(&p->reader.kept, op);
+    p->taken = op.offset + 1;
+    see_progress(s, p);
+    s->counts->kept++;
+    feed(s, (kh_event){.type = KH_EVENT_KEPT, .partition = number_of(s, p), .offset = op.offset});
+}
+
+/* All history of all partitions is there, as far as the decision can know. */
+static bool has_all_arrived(const struct simulation *s)
+{
+    for (int i = 0; i < s->count; i++)
+        if (s->partitions[i].assigned && s->partitions[i].pending &&
+            !kh_catchup_get(s->catchup, i).arrived)
+            return false;
+    return true;
+}
+
+/* Of what was kept some need not be handled: something later has taken their place. */
+static void handle_kept(struct simulation *s, struct stream *p)
+{
+    int64_t offset = p->taken - 1;
+
+    while (p->reader.kept.count > 0) {
+        struct op op = pop(&p->reader.kept);
+
+        note_handled(p, &op);
+        if (p->reader.kept.count > 0 && (s->resting || one_in(s, 2))) {
+            offset = op.offset;
+            break;
+        }
+    }
+    trace(s, "handled of what was kept of %d: %" PRId64, number_of(s, p), offset);
+    p->handled = offset + 1;
+    see_progress(s, p);
+    feed(s, (kh_event){.type = KH_EVENT_HANDLED, .partition = number_of(s, p), .offset = offset});
+}
+
+static bool keeps_something(const struct stream *p)
+{
+    return p->assigned && p->taken > p->handled;
+}
+
 static void handle_next(struct simulation *s, struct stream *p)
 {
     struct op op;
 
+    if (keeps_something(p) && p->reader.arrived.count == 0 && has_all_arrived(s)) {
+        handle_kept(s, p);
+        return;
+    }
     if (!p->assigned || p->reader.arrived.count == 0)
         return;
     op = *peek(&p->reader.arrived, 0);
     require(s, s->ended || !p->pending || p->replaced || op.offset < p->target,
             "no message at or past T is handled before its partition is done");
+    if (is_to_keep(s, p)) {
+        keep_next(s, p);
+        return;
+    }
     if (s->world.bad_handlers && !s->resting && one_in(s, 2)) {
         trace(s, "handler of %d fails: %" PRId64, number_of(s, p), op.offset);
         return;
     }
     trace(s, "handled %d: %" PRId64, number_of(s, p), op.offset);
     pop(&p->reader.arrived);
-    if (is_in_log(&p->log, &op))
-        p->log.at[op.offset].handled = true;
+    note_handled(p, &op);
     p->handled = op.offset + 1;
+    p->taken = p->handled;
     see_progress(s, p);
     feed(s,
          (kh_event){.type = KH_EVENT_HANDLED, .partition = number_of(s, p), .offset = op.offset});
@@ -878,6 +982,7 @@ static void assign(struct simulation *s, struct stream *p)
     int64_t start = some_start(s, p);
 
     trace(s, "assign %d: from %" PRId64, number_of(s, p), start);
+    drop_kept(p);
     place_reader(p, start);
     p->assigned = true;
     p->start = start;
@@ -909,6 +1014,7 @@ static void revoke(struct simulation *s, struct stream *p)
     p->question.out = false;
     clear(&p->reader.fetched);
     clear(&p->reader.arrived);
+    drop_kept(p);
     feed(s, (kh_event){.type = KH_EVENT_REVOKE, .partition = number_of(s, p)});
     if (last.type == OP_MESSAGE && one_in(s, 2))
         feed(s, (kh_event){
@@ -943,12 +1049,20 @@ static bool drain(struct simulation *s)
         struct stream *p = &s->partitions[i];
 
         fetch(s, p);
-        while (p->assigned && p->reader.fetched.count > 0 && s->failure == NULL)
+        while (p->assigned && p->reader.fetched.count > 0 && s->failure == NULL) {
+            int left = p->reader.fetched.count;
+
             feed_next(s, p);
+            if (p->reader.fetched.count == left)
+                break;
+        }
         while (p->assigned && p->reader.arrived.count > 0 && s->failure == NULL)
             handle_next(s, p);
         feed_answer(s, p, &p->question);
     }
+    for (int i = 0; i < s->count; i++)
+        while (keeps_something(&s->partitions[i]) && has_all_arrived(s) && s->failure == NULL)
+            handle_next(s, &s->partitions[i]);
     return s->counts->events > events;
 }
 

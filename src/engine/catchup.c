@@ -64,6 +64,7 @@ struct partition {
     int64_t low;     /* of the snapshot */
     int64_t arrived; /* one past the last message that arrived */
     int64_t handled; /* one past the last message that was handled */
+    int64_t taken;   /* the same, or one past the last that was kept, to be handled later */
     struct goal history;
 
     bool verify;            /* end-of-partition came below T and has not been explained */
@@ -199,9 +200,15 @@ static void ask_end_at(const struct turn *turn, struct partition *p, int64_t at_
 
 /* --- a partition's state ---------------------------------------------------------------------- */
 
+/* Is the owner still at work with what has arrived? What it keeps for later is off its hands. */
 static bool has_unhandled(const struct partition *p)
 {
-    return p->handled < p->arrived;
+    return p->taken < p->arrived;
+}
+
+static bool has_kept(const struct partition *p)
+{
+    return p->handled < p->taken;
 }
 
 /* How far the reader is known to have got: end-of-partition tells of a hole, a message does not. */
@@ -239,7 +246,6 @@ static void finish_if_done(const struct turn *turn, struct partition *p)
     if (!history->pending || !history->evidence || p->handled < history->unpassed || p->replaced)
         return;
     history->pending = false;
-    p->diagnosing = false;
     if (!p->lost)
         forget_doubts(p);
     turn->catchup->pending_count--;
@@ -250,6 +256,8 @@ static void finish_if_done(const struct turn *turn, struct partition *p)
 static void give_evidence(const struct turn *turn, struct partition *p)
 {
     p->history.evidence = true;
+    if (!p->replaced)
+        p->diagnosing = false; /* what is left to wait for is the owner */
     finish_if_done(turn, p);
 }
 
@@ -264,8 +272,12 @@ static void ask_if_in_doubt(const struct turn *turn, struct partition *p)
 static void read_from(const struct turn *turn, struct partition *p, int64_t offset)
 {
     p->arrived = offset;
-    p->handled = offset;
-    p->history.unpassed = NONE;
+    /* Across a gap what was kept before it remains to be handled. */
+    if (!has_kept(p)) {
+        p->handled = offset;
+        p->history.unpassed = NONE;
+    }
+    p->taken = offset;
     forget_doubts(p);
     note_progress(turn->catchup, p);
     act(turn, p, (kh_action){.type = KH_ACTION_READ_FROM, .offset = offset});
@@ -295,6 +307,7 @@ static void on_assign(const struct turn *turn, struct partition *p, int64_t star
     p->start = start;
     p->arrived = start;
     p->handled = start;
+    p->taken = start;
     forget_doubts(p);
     history->unpassed = NONE;
     /* A partition that came later, or comes to this member after the signal, changes nothing. */
@@ -340,8 +353,19 @@ static void on_handled(const struct turn *turn, struct partition *p, int64_t off
         return;
     if (offset + 1 > p->handled)
         p->handled = offset + 1;
+    if (p->handled > p->taken)
+        p->taken = p->handled;
     note_progress(turn->catchup, p);
     finish_if_done(turn, p);
+    ask_if_in_doubt(turn, p);
+}
+
+static void on_kept(const struct turn *turn, struct partition *p, int64_t offset)
+{
+    if (offset >= p->arrived)
+        return;
+    if (offset + 1 > p->taken)
+        p->taken = offset + 1;
     ask_if_in_doubt(turn, p);
 }
 
@@ -400,6 +424,7 @@ static void truncate(const struct turn *turn, struct partition *p, int64_t low, 
         give_evidence(turn, p);
         return;
     }
+    p->taken = p->handled; /* nor is anything of it to be handled that was kept */
     /* The snapshot goes with the log that it described. A partition that is done may be assigned
      * again before the signal: then the old low must not complete it, nor the old T be missed. */
     p->low = low;
@@ -505,8 +530,10 @@ static void look(const struct turn *turn, struct partition *p)
         ask_end(turn, p);
     if (p->ask_at_ms != NONE)
         catchup->look_at_ms = earlier_of(catchup->look_at_ms, p->ask_at_ms);
-    /* While a handler is at work its end is progress, and sets the next time to look. */
-    if (!p->history.pending || p->stall_pause_ms == INT64_MAX || has_unhandled(p))
+    /* While a handler is at work its end is progress, and sets the next time to look. What was kept
+     * may wait for other partitions. */
+    if (!p->history.pending || p->stall_pause_ms == INT64_MAX || has_unhandled(p) ||
+        (p->history.evidence && !p->replaced))
         return;
     if (stalled_at_ms <= catchup->waited_ms) {
         int64_t doubled_ms = p->stall_pause_ms > KH_CATCHUP_STALL_PAUSE_MAX_MS / 2
@@ -559,6 +586,9 @@ static void on_partition_event(const struct turn *turn, struct partition *p, con
     case KH_EVENT_HANDLED:
         on_handled(turn, p, event->offset);
         break;
+    case KH_EVENT_KEPT:
+        on_kept(turn, p, event->offset);
+        break;
     case KH_EVENT_EOF:
         on_eof(turn, p, event->offset);
         break;
@@ -589,6 +619,7 @@ static bool is_sound(const kh_event *event)
     switch (event->type) {
     case KH_EVENT_MESSAGE:
     case KH_EVENT_HANDLED:
+    case KH_EVENT_KEPT:
     case KH_EVENT_EOF:
     case KH_EVENT_POSITION:
         return event->offset >= 0 && event->offset < INT64_MAX;
@@ -663,8 +694,10 @@ kh_catchup_partition kh_catchup_get(const kh_catchup *catchup, int partition)
     return (kh_catchup_partition){.assigned = p->assigned,
                                   .has_target = p->history.known,
                                   .pending = p->history.pending,
+                                  .arrived = p->history.evidence,
                                   .start = p->start,
                                   .low = p->low,
                                   .target = p->history.target,
-                                  .position = p->handled};
+                                  .position = p->handled,
+                                  .taken = p->taken};
 }

@@ -44,6 +44,8 @@ typedef enum kh_event_type {
      * messages that were handled in a row too. */
     KH_EVENT_MESSAGE,  /* the message at `offset` arrived, to be handled next in its partition */
     KH_EVENT_HANDLED,  /* the message at `offset` was handled, or skipped by policy */
+    KH_EVENT_KEPT,     /* the message at `offset` was taken in: HANDLED comes later, of one that
+                        * stands for all that were kept at the latest */
     KH_EVENT_EOF,      /* the reader stands at the end that its broker showed it: `offset` */
     KH_EVENT_POSITION, /* everything below `offset` has arrived, or will never */
     KH_EVENT_END_IS,   /* answer to ASK_END: the log is [low, end), readable below `stable` */
@@ -80,7 +82,8 @@ typedef enum kh_action_type {
     KH_ACTION_READ_FROM,           /* go on reading `partition` at `offset` */
     KH_ACTION_GAP,                 /* [offset, to) was deleted before it was read */
     KH_ACTION_TRUNCATED,           /* the log was cut or made anew: it ends at `end`, below `target`
-                                    * or without the position `offset`; `gone`: there is no log */
+                                    * or without the position `offset`; `gone`: there is no log.
+                                    * What was kept of it is void, unless it is gone */
     KH_ACTION_STALLED              /* no progress towards `target` since `offset`, for `cause` */
 } kh_action_type;
 
@@ -131,10 +134,12 @@ typedef struct kh_catchup_partition {
     bool assigned;
     bool has_target; /* it was there at the snapshot */
     bool pending;    /* history is left to be handled */
+    bool arrived;    /* none of it is still to come */
     int64_t start;
     int64_t low;
     int64_t target;
     int64_t position; /* one past the last message that was handled, or start */
+    int64_t taken;    /* the same of what was handled or kept */
 } kh_catchup_partition;
 
 kh_catchup_partition kh_catchup_get(const kh_catchup *catchup, int partition);
