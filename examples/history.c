@@ -107,7 +107,7 @@ static bool read_history(kh_consumer *consumer, bool until_caught_up)
     bool was_caught_up = false;
 
     while (!stopped) {
-        rd_kafka_message_t *const *messages;
+        const kh_message *messages;
 
         /* One turn. It does not block and hands out what is there, in order for each partition. */
         int count = kh_consumer_step(consumer, &how, &messages);
@@ -122,7 +122,7 @@ static bool read_history(kh_consumer *consumer, bool until_caught_up)
         /* A message counts as handled when the consumer is told so: progress, and the signal,
          * follow what was handled, not what was fetched. */
         for (int i = 0; i < count; i++) {
-            handle(messages[i]);
+            handle(messages[i].fetched);
             kh_consumer_handled(consumer, 1, 0);
         }
 

@@ -56,6 +56,7 @@ build = {
         "src/engine/job.c",
         "src/engine/keys.c",
         "src/engine/latch.c",
+        "src/engine/latest.c",
         "src/engine/library.c",
         "src/engine/meter.c",
         "src/engine/near.c",

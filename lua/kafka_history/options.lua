@@ -52,6 +52,10 @@ local kinds = {
     test = function(value) return type(value) == "number" and value >= 1 end,
     allowed = "a number of bytes, 1 or more",
   },
+  latest = {
+    test = function(value) return type(value) == "boolean" or value == "tombstones" end,
+    allowed = 'true, false or "tombstones"',
+  },
   stop_at = {
     test = function(value) return value == "caught_up" end,
     allowed = '"caught_up"',

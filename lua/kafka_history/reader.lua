@@ -243,7 +243,8 @@ end
 local function fill(consumer, shared, opts)
   if shared.alive_at then shared.alive_at = now() + ALIVE end
   local count, caught_up, has_reports, failed_reports =
-    engine.advance(consumer, opts.batch or BATCH, opts.stop_at == "caught_up", opts.numbers)
+    engine.advance(consumer, opts.batch or BATCH, opts.stop_at == "caught_up", opts.numbers, opts.latest,
+      opts.max_bytes)
   reader.tell_host(consumer, shared)
   if count and not has_reports then return count, caught_up end
   if count or failed_reports then
@@ -347,12 +348,15 @@ end
 
 local read_options = {
   stop_at = "stop_at", timeout = "seconds", batch = "batch", fields = "fields", on_error = "policy",
-  on_tick = "callback", tick = "pause",
+  on_tick = "callback", tick = "pause", latest = "latest", max_bytes = "bytes",
 }
 local iterator_options = {
   stop_at = "stop_at", timeout = "seconds", batch = "batch", on_tick = "callback", tick = "pause",
+  latest = "latest", max_bytes = "bytes",
 }
-local step_options = { batch = "batch", fields = "fields", on_error = "policy" }
+local step_options = {
+  batch = "batch", fields = "fields", on_error = "policy", latest = "latest", max_bytes = "bytes",
+}
 
 local function check_options(method, given, allowed, level)
   local opts = { handle = handle_batch }
@@ -361,6 +365,9 @@ local function check_options(method, given, allowed, level)
   opts.numbers = options.field_numbers(method, opts.fields, engine.fields, level + 1)
   opts.width = opts.numbers and #opts.numbers
   opts.run = run_for(opts.numbers)
+  if allowed.latest and opts.max_bytes and not opts.latest then
+    error(method .. ": max_bytes: goes with latest, which is what keeps messages", level + 1)
+  end
   return opts
 end
 
@@ -372,13 +379,25 @@ local function check_handler(method, handler, level)
     options.describe(handler)), level + 1)
 end
 
+-- How history is handed out is said once, before any of it is read: what was kept by one way cannot be
+-- handed out by another.
+local function check_latest(method, consumer, shared, latest, level)
+  latest = latest or false
+  if shared.latest == nil then shared.latest = latest end
+  if shared.latest == latest or engine.is_caught_up(consumer) then return end
+  error(("%s: latest: this consumer reads its history with latest = %s; say the same until it has caught up, "
+    .. "or make a new consumer"):format(method, shared.latest == "tombstones" and '"tombstones"'
+      or tostring(shared.latest)), level + 1)
+end
+
 -- Begins a call: the shared state; nil when the consumer is closed. A call within a call is misuse.
-local function begin(method, consumer, level)
+local function begin(method, consumer, opts, level)
   local shared, closed = engine.shared(consumer)
   if closed then return nil end
   if shared.running then
     error(method .. ": this consumer is being read already", level + 1)
   end
+  check_latest(method, consumer, shared, opts.latest, level + 1)
   shared.cancelled = false
   shared.iterator = nil
   shared.retry_at = nil
@@ -473,7 +492,7 @@ end
 --   the consumer, what both halves share, the handler, opts and when to return at the latest; `owner` is
 --   whom on_tick is called with, if not the consumer.
 function reader.run(method, consumer, handler, opts)
-  local shared = begin(method, consumer, 2)
+  local shared = begin(method, consumer, opts, 2)
   if not shared then return nil, "closed", "CLOSED" end
   return within(consumer, shared, method == "step" and turn or read, handler, opts)
 end
@@ -513,7 +532,7 @@ function reader.messages(consumer, given)
     end
     if outstanding then shared.handled = shared.handled + 1 end
     outstanding = false
-    if not begin("messages", consumer, 2) then error("closed", 2) end
+    if not begin("messages", consumer, opts, 2) then error("closed", 2) end
     shared.iterator = iterator
     local message, err = within(consumer, shared, next_message, opts, clock, fresh)
     if err then error(err, 2) end

@@ -261,10 +261,10 @@ static void take_reports(kh_consumer *consumer)
         kh_report_free(report);
 }
 
-static bool handle(struct run *run, rd_kafka_message_t *const *messages, int count)
+static bool handle(struct run *run, const kh_message *messages, int count)
 {
     for (int i = 0; i < count; i++)
-        if (messages[i]->offset != run->next[messages[i]->partition]++)
+        if (messages[i].fetched->offset != run->next[messages[i].fetched->partition]++)
             return false;
     return true;
 }
@@ -287,7 +287,7 @@ static void read_all(kh_consumer *consumer, struct run *run, int scarce_ms)
     bool right = true; /* every message in its turn, and no signal before the last one */
 
     while (right && kh_clock_ms() < began_ms + 10000 && kh_clock_ms() - 60 < caught_up_ms) {
-        rd_kafka_message_t *const *messages;
+        const kh_message *messages;
         int count = kh_consumer_step(consumer, &how, &messages);
 
         if (count < 0)

@@ -12,6 +12,9 @@
  * batch; so does a message that may be the last of the history, and one that shows that there is no
  * more history stands at the head of a batch of its own. That is what makes the signal exact.
  *
+ * History that is to be compacted takes another way: sorted into kh_latest, which keeps it (KEPT),
+ * until all partitions have reached T; from there what has survived becomes batches.
+ *
  * Whose the partitions are is the only difference between a consumer that stands alone and a member
  * of a group: the one begins all that the snapshot has found, and what comes later; the other those
  * that kh_group notes, at the offsets that the group has committed, until they are revoked.
@@ -24,6 +27,7 @@
 #include "group.h"
 #include "handles.h"
 #include "job.h"
+#include "latest.h"
 #include "library.h"
 #include "meter.h"
 #include "places.h"
@@ -45,6 +49,9 @@
 #define REFUSED_AGAIN_MS 3000
 /* For how long the snapshot's word on where a partition begins is good enough. */
 #define LOW_IS_FRESH_MS 10000
+
+/* How many messages a step keeps at the most, so that it soon comes back. */
+#define KEEP_AT_ONCE 2000
 
 enum phase { PHASE_NEW, PHASE_STARTING, PHASE_READING };
 
@@ -79,9 +86,14 @@ struct kh_consumer {
     void (*forget)(void *opaque, int partition); /* see kh_consumer_on_forget; NULL: nobody asks */
     void *forget_opaque;
 
-    rd_kafka_message_t **batch; /* handed out */
+    kh_message *batch; /* handed out */
     int *batch_places;
     int batch_at, batch_count;
+
+    bool is_history_chosen; /* how it is handed out, by the first step */
+    bool keeps_tombstones;
+    kh_latest *latest; /* history that is compacted; NULL: it is not */
+    int kept_now;      /* messages in this step */
 
     kh_meter meter;
     int64_t waiting_ms;      /* since when there is nothing to do; -1: there is */
@@ -101,6 +113,12 @@ static bool is_member(const kh_consumer *c)
 static bool has_batch(const kh_consumer *c)
 {
     return c->batch_at < c->batch_count;
+}
+
+/* History goes to c->latest, and nothing else is wanted yet. */
+static bool is_compacting(const kh_consumer *c)
+{
+    return c->latest != NULL && !kh_catchup_is_caught_up(c->catchup);
 }
 
 /* Reading ends with the error in c->error: the latch is released with it. */
@@ -228,6 +246,14 @@ static void on_stats(void *opaque, const char *json)
     kh_reports_add(&c->reports, &report, "%s", json);
 }
 
+/* A partition that was read to T is read on. */
+static void unpark(kh_consumer *c, int index)
+{
+    c->places.all[index].parked = false;
+    c->parked_count--;
+    kh_fetching_release(&c->fetching, index);
+}
+
 /* Reads the partition from there on. */
 static void read_from(kh_consumer *c, int index, int64_t offset)
 {
@@ -240,6 +266,39 @@ static void read_from(kh_consumer *c, int index, int64_t offset)
         -1; /* what the group has is of a log that is no more, or lies before a gap */
     if (!place->parked)
         kh_fetching_begin_anew(&c->fetching, index);
+    else if (is_compacting(c)) /* its history is another one now */
+        unpark(c, index);
+}
+
+static void free_message(const kh_message *message)
+{
+    if (message->fetched != NULL)
+        rd_kafka_message_destroy(message->fetched);
+    free(message->kept);
+}
+
+static void drop_batch(kh_consumer *c, int index)
+{
+    int left = c->batch_at;
+
+    for (int i = c->batch_at; i < c->batch_count; i++) {
+        if (c->batch_places[i] == index) {
+            free_message(&c->batch[i]);
+            continue;
+        }
+        c->batch[left] = c->batch[i];
+        c->batch_places[left++] = c->batch_places[i];
+    }
+    c->batch_count = left;
+}
+
+/* What was kept of a partition will not be handled. */
+static void drop_kept(kh_consumer *c, int index)
+{
+    if (!is_compacting(c))
+        return;
+    drop_batch(c, index);
+    kh_latest_drop(c->latest, index);
 }
 
 /* --- carrying out decisions ------------------------------------------------------------------- */
@@ -299,6 +358,8 @@ static void on_truncation(kh_consumer *c, const kh_action *action)
 
     c->meter.truncated++;
     c->places.all[action->partition].gone = action->gone;
+    if (!action->gone)
+        drop_kept(c, action->partition);
     kh_tell_truncation(&to, action, text, sizeof text);
     if (c->settings->continue_after_truncation) {
         forget_log(c, action->partition);
@@ -412,7 +473,10 @@ static bool add_places(kh_consumer *c, int topic, int32_t count)
 {
     int known = c->places.topics[topic].place_count;
 
-    return count <= known || (kh_catchup_reserve(c->catchup, c->places.count + count - known) &&
+    int all = c->places.count + count - known;
+
+    return count <= known || (kh_catchup_reserve(c->catchup, all) &&
+                              (c->latest == NULL || kh_latest_reserve(c->latest, all)) &&
                               kh_places_add(&c->places, topic, count));
 }
 
@@ -646,29 +710,16 @@ static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
 
 /* --- the group's partitions ------------------------------------------------------------------- */
 
-static void drop_batch(kh_consumer *c, int index)
-{
-    int kept = c->batch_at;
-
-    for (int i = c->batch_at; i < c->batch_count; i++) {
-        if (c->batch_places[i] == index) {
-            rd_kafka_message_destroy(c->batch[i]);
-            continue;
-        }
-        c->batch[kept] = c->batch[i];
-        c->batch_places[kept++] = c->batch_places[i];
-    }
-    c->batch_count = kept;
-}
-
 /* Nothing more of it is handled. Where this member was is kept, should it come back. */
 static void revoke_place(kh_consumer *c, int index)
 {
     kh_place *place = &c->places.all[index];
+    kh_catchup_partition p = kh_catchup_get(c->catchup, index);
 
     if (!place->assigned)
         return;
     drop_batch(c, index);
+    drop_kept(c, index);
     kh_fetching_drop(&c->fetching, index);
     if (place->parked) {
         place->parked = false;
@@ -676,7 +727,7 @@ static void revoke_place(kh_consumer *c, int index)
         kh_fetching_forget_hold(&c->fetching, index);
     }
     note_allowed(c, index);
-    place->next = kh_place_position(place, kh_catchup_get(c->catchup, index).position);
+    place->next = kh_place_position(place, p.position, p.taken);
     place->assigned = false;
     place->forgotten = c->forget != NULL;
     if (place->forgotten)
@@ -867,13 +918,9 @@ static void park(kh_consumer *c, int index, int64_t offset)
 
 static void unpark_all(kh_consumer *c)
 {
-    for (int i = 0; i < c->places.count && c->parked_count > 0; i++) {
-        if (!c->places.all[i].parked)
-            continue;
-        c->places.all[i].parked = false;
-        c->parked_count--;
-        kh_fetching_release(&c->fetching, i);
-    }
+    for (int i = 0; i < c->places.count && c->parked_count > 0; i++)
+        if (c->places.all[i].parked)
+            unpark(c, i);
 }
 
 static void tell_refusal(kh_consumer *c, int index)
@@ -966,6 +1013,134 @@ static void on_message_error(kh_consumer *c, const rd_kafka_message_t *message)
         on_error(c, message->err, rd_kafka_message_errstr(message));
 }
 
+/* --- history that is compacted ---------------------------------------------------------------- */
+
+static void keep(kh_consumer *c, int index, const rd_kafka_message_t *message,
+                 const kh_catchup_partition *p)
+{
+    bool from_start = p->start <= p->low;
+
+    c->kept_now++;
+    c->meter.read++;
+    if (kh_latest_keep(c->latest, index, message, c->keeps_tombstones || !from_start))
+        return;
+    kh_error_set_errno(&c->error, ENOMEM, "cannot keep the history");
+    c->is_hopeless = true;
+    tell_failure(c);
+}
+
+static bool is_too_much(const kh_consumer *c, const kh_step *how)
+{
+    return how->max_bytes > 0 && kh_latest_bytes(c->latest) > how->max_bytes;
+}
+
+static void tell_too_much(kh_consumer *c, const kh_step *how)
+{
+    kh_error_set(&c->error, "MAX_BYTES",
+                 "the latest messages of the history take more than max_bytes, %lld, after %lld "
+                 "were read; reading goes on with more, or make a new consumer of fewer topics, or "
+                 "one that shares them in a group",
+                 (long long)how->max_bytes, (long long)c->meter.read);
+    tell_failure(c);
+}
+
+/* False: the signal has come, so that the message is a live one. */
+static bool keep_or_park(kh_consumer *c, int index, rd_kafka_message_t *message)
+{
+    kh_catchup_partition p = kh_catchup_get(c->catchup, index);
+
+    if (!p.has_target || message->offset >= p.target) {
+        /* It has not arrived, being read again later; but it shows that history has. */
+        feed_offset(c, KH_EVENT_POSITION, index, message->offset);
+        if (!is_compacting(c))
+            return false;
+        park(c, index, message->offset);
+    } else {
+        c->places.all[index].next = message->offset + 1;
+        feed_offset(c, KH_EVENT_MESSAGE, index, message->offset);
+        keep(c, index, message, &p);
+        feed_offset(c, KH_EVENT_KEPT, index, message->offset);
+    }
+    rd_kafka_message_destroy(message);
+    return true;
+}
+
+/* Keeps what comes next, as long as it is of one partition and below T - 1; the last of these
+ * messages stands for all. False: none is. */
+static bool keep_run(kh_consumer *c, const kh_step *how, int index)
+{
+    rd_kafka_message_t *message = kh_fetching_peek(&c->fetching);
+    const rd_kafka_topic_t *rkt = message->rkt;
+    int32_t partition = message->partition;
+    kh_catchup_partition p = kh_catchup_get(c->catchup, index);
+    int64_t first = c->places.all[index].next;
+    int64_t next = first;
+
+    if (!p.pending)
+        return false;
+    while (message != NULL && message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->rkt == rkt &&
+           message->partition == partition && message->offset >= next &&
+           message->offset < p.target - 1) {
+        next = message->offset + 1;
+        keep(c, index, message, &p);
+        rd_kafka_message_destroy(kh_fetching_take(&c->fetching));
+        if (c->kept_now >= KEEP_AT_ONCE || c->has_error || is_too_much(c, how))
+            break;
+        message = kh_fetching_peek(&c->fetching);
+    }
+    if (next == first)
+        return false;
+    c->places.all[index].next = next;
+    note_allowed(c, index);
+    feed_offset(c, KH_EVENT_MESSAGE, index, next - 1);
+    feed_offset(c, KH_EVENT_KEPT, index, next - 1);
+    return true;
+}
+
+/* Has all history of all partitions arrived? */
+static bool is_all_there(const kh_consumer *c)
+{
+    if (c->phase != PHASE_READING || kh_catchup_pending_count(c->catchup) == 0)
+        return false;
+    for (int i = 0; i < c->places.count; i++) {
+        kh_catchup_partition p = kh_catchup_get(c->catchup, i);
+
+        if (p.pending && !p.arrived)
+            return false;
+    }
+    return true;
+}
+
+/* Hands out what was kept, partition by partition. Of one that nothing is left of everything has
+ * been handled. */
+static void serve_kept(kh_consumer *c, const kh_step *how)
+{
+    for (int i = 0; i < c->places.count && c->batch_count < how->max; i++) {
+        kh_catchup_partition p = kh_catchup_get(c->catchup, i);
+        kh_record *record = NULL;
+
+        if (!p.pending)
+            continue;
+        if (!kh_latest_has(c->latest, i))
+            feed_offset(c, KH_EVENT_HANDLED, i, p.taken - 1);
+        while (c->batch_count < how->max && (record = kh_latest_take(c->latest, i)) != NULL) {
+            c->batch[c->batch_count] = (kh_message){.kept = record};
+            c->batch_places[c->batch_count++] = i;
+        }
+    }
+}
+
+/* What stands for all that was handled of a partition: of what was kept the last that was, or
+ * everything that was taken where there is no more of it. */
+static int64_t handled_of_kept(const kh_consumer *c, int index, int64_t offset)
+{
+    if (kh_latest_has(c->latest, index) || (has_batch(c) && c->batch_places[c->batch_at] == index))
+        return offset;
+    return kh_catchup_get(c->catchup, index).taken - 1;
+}
+
+/* --- messages that are handed out as they come ------------------------------------------------ */
+
 /* Hands a message out, unless it is out of date. False: it must wait for a later step. */
 static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t *message,
                          bool *ends_batch)
@@ -979,6 +1154,8 @@ static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t 
         return true;
     }
     note_allowed(c, index);
+    if (is_compacting(c))
+        return keep_or_park(c, index, message);
     crossing = kh_catchup_is_crossing(c->catchup, index, message->offset);
     if (crossing && c->batch_count > 0 &&
         message->offset >= kh_catchup_get(c->catchup, index).target)
@@ -996,7 +1173,7 @@ static bool sort_message(kh_consumer *c, const kh_step *how, rd_kafka_message_t 
         }
     }
     place->next = message->offset + 1;
-    c->batch[c->batch_count] = message;
+    c->batch[c->batch_count] = (kh_message){.fetched = message};
     c->batch_places[c->batch_count++] = index;
     *ends_batch = crossing;
     return true;
@@ -1029,12 +1206,14 @@ static bool take_run(kh_consumer *c, const kh_step *how)
 
     if (index < 0 || !c->places.all[index].assigned || c->places.all[index].parked)
         return false;
+    if (is_compacting(c))
+        return keep_run(c, how, index);
     next = c->places.all[index].next;
     below = plain_below(c, how, index);
     while (message != NULL && message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->rkt == rkt &&
            message->partition == partition && message->offset >= next && message->offset < below) {
         next = message->offset + 1;
-        c->batch[c->batch_count] = kh_fetching_take(&c->fetching);
+        c->batch[c->batch_count] = (kh_message){.fetched = kh_fetching_take(&c->fetching)};
         c->batch_places[c->batch_count++] = index;
         message = c->batch_count < how->max ? kh_fetching_peek(&c->fetching) : NULL;
     }
@@ -1051,7 +1230,7 @@ static void fill_batch(kh_consumer *c, const kh_step *how)
     bool ends_batch = false;
 
     while (kh_fetching_has(&c->fetching) && c->batch_count < how->max && !ends_batch &&
-           !c->has_error) {
+           !c->has_error && c->kept_now < KEEP_AT_ONCE) {
         rd_kafka_message_t *message = kh_fetching_peek(&c->fetching);
         bool is_event = message != NULL && message->err != RD_KAFKA_RESP_ERR_NO_ERROR;
 
@@ -1074,7 +1253,7 @@ static void fill_batch(kh_consumer *c, const kh_step *how)
 static void free_batch(kh_consumer *c)
 {
     for (int i = 0; i < c->batch_count; i++)
-        rd_kafka_message_destroy(c->batch[i]);
+        free_message(&c->batch[i]);
     c->batch_at = 0;
     c->batch_count = 0;
 }
@@ -1119,7 +1298,7 @@ static void begin_turn(kh_consumer *c, int64_t now_ms)
     kh_meter_note(&c->meter, c->catchup, c->places.count, now_ms);
 }
 
-static int end_turn(kh_consumer *c, int64_t now_ms, rd_kafka_message_t *const **messages)
+static int end_turn(kh_consumer *c, int64_t now_ms, const kh_message **messages)
 {
     if (is_member(c)) /* a rebalance may have been noted in this turn */
         serve_group(c, now_ms);
@@ -1142,7 +1321,13 @@ static void fill(kh_consumer *c, const kh_step *how)
     while (!done && c->batch_count == 0 && !c->has_error) {
         bool stopped = how->stop_at_caught_up && kh_catchup_is_caught_up(c->catchup);
 
-        if (kh_fetching_has(&c->fetching)) {
+        if (is_compacting(c) && is_too_much(c, how))
+            tell_too_much(c, how);
+        else if (is_compacting(c) && is_all_there(c))
+            serve_kept(c, how);
+        else if (c->kept_now >= KEEP_AT_ONCE)
+            done = true;
+        else if (kh_fetching_has(&c->fetching)) {
             fill_batch(c, how);
             done = kh_fetching_has(&c->fetching) && c->batch_count == 0 && stopped;
         } else if (stopped) {
@@ -1157,7 +1342,24 @@ static void fill(kh_consumer *c, const kh_step *how)
     }
 }
 
-int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *const **messages)
+/* Once, before anything is read. */
+static void choose_history(kh_consumer *c, const kh_step *how)
+{
+    if (c->is_history_chosen)
+        return;
+    if (how->history != KH_HISTORY_WHOLE) {
+        c->latest = kh_latest_new();
+        if (c->latest == NULL || !kh_latest_reserve(c->latest, c->places.count)) {
+            kh_error_set_errno(&c->error, ENOMEM, "cannot keep the history");
+            c->is_hopeless = true;
+            tell_failure(c);
+        }
+        c->keeps_tombstones = how->history == KH_HISTORY_TOMBSTONES;
+    }
+    c->is_history_chosen = true;
+}
+
+int kh_consumer_step(kh_consumer *c, const kh_step *how, const kh_message **messages)
 {
     int64_t now_ms = kh_clock_ms();
 
@@ -1167,6 +1369,8 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *con
         kh_error_set(&c->error, "CLOSED", "the consumer is closed");
         return -1;
     }
+    choose_history(c, how);
+    c->kept_now = 0;
     begin_turn(c, now_ms);
     /* A member shows that it is alive, and learns what was revoked, in the middle of a batch too.
      */
@@ -1174,7 +1378,7 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *con
         kh_fetching_poll(&c->fetching);
     if (!has_batch(c)) {
         free_batch(c);
-        if (!how->stop_at_caught_up && c->parked_count > 0)
+        if (!how->stop_at_caught_up && !is_compacting(c) && c->parked_count > 0)
             unpark_all(c);
         if (c->must_try_refused)
             try_refused(c, now_ms);
@@ -1183,6 +1387,18 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, rd_kafka_message_t *con
     if (!c->has_error)
         c->has_failed = false;
     return end_turn(c, now_ms, messages);
+}
+
+/* Its offset. */
+static int64_t note_handled(kh_consumer *c, const kh_message *message)
+{
+    if (message->kept != NULL) {
+        c->meter.bytes += message->kept->key_length + message->kept->value_length;
+        return message->kept->offset;
+    }
+    c->meter.read++;
+    c->meter.bytes += (int64_t)(message->fetched->len + message->fetched->key_len);
+    return message->fetched->offset;
 }
 
 void kh_consumer_handled(kh_consumer *c, int count, int skipped)
@@ -1195,21 +1411,22 @@ void kh_consumer_handled(kh_consumer *c, int count, int skipped)
     while (c->batch_at < end) {
         int index = c->batch_places[c->batch_at];
         int64_t offset = -1;
+        bool kept = false;
 
         /* The last one of a partition's in a row stands for all. */
         for (; c->batch_at < end && c->batch_places[c->batch_at] == index; c->batch_at++) {
-            const rd_kafka_message_t *message = c->batch[c->batch_at];
-
-            c->meter.bytes += (int64_t)(message->len + message->key_len);
-            offset = message->offset;
+            offset = note_handled(c, &c->batch[c->batch_at]);
+            kept = c->batch[c->batch_at].kept != NULL;
         }
+        if (kept)
+            offset = handled_of_kept(c, index, offset);
         feed_offset(c, KH_EVENT_HANDLED, index, offset);
     }
 }
 
-const rd_kafka_message_t *kh_consumer_next(const kh_consumer *c, int ahead)
+const kh_message *kh_consumer_next(const kh_consumer *c, int ahead)
 {
-    return ahead >= 0 && ahead < c->batch_count - c->batch_at ? c->batch[c->batch_at + ahead]
+    return ahead >= 0 && ahead < c->batch_count - c->batch_at ? &c->batch[c->batch_at + ahead]
                                                               : NULL;
 }
 
@@ -1295,7 +1512,7 @@ int kh_consumer_timeout_ms(const kh_consumer *c)
     int64_t due;
 
     if (c->handles == NULL || has_batch(c) || kh_fetching_has(&c->fetching) ||
-        c->fetching.has_queued || c->has_error)
+        c->fetching.has_queued || c->has_error || (is_compacting(c) && is_all_there(c)))
         return 0;
     due = due_ms(c, now_ms);
     if (due == INT64_MAX)
@@ -1388,6 +1605,8 @@ kh_progress kh_consumer_progress(const kh_consumer *c)
     int64_t now_ms = kh_clock_ms();
     kh_progress progress = {.state = state_of(c),
                             .messages = meter->messages,
+                            .read = meter->read,
+                            .kept_bytes = c->latest != NULL ? kh_latest_bytes(c->latest) : 0,
                             .bytes = meter->bytes,
                             .skipped = meter->skipped,
                             .gaps = meter->gaps,
@@ -1425,7 +1644,7 @@ kh_partition_progress kh_consumer_partition(const kh_consumer *c, int index)
     kh_catchup_partition p = kh_catchup_get(c->catchup, index);
     const kh_place *place = &c->places.all[index];
     int64_t target = p.has_target ? p.target : -1;
-    int64_t position = kh_place_position(place, p.position);
+    int64_t position = kh_place_position(place, p.position, p.taken);
     int64_t end = end_of(c, index, target);
 
     return (kh_partition_progress){.topic = kh_places_topic(&c->places, index),
@@ -1448,7 +1667,7 @@ static bool make_room(kh_consumer *c, kh_error *error)
                                   .stall_timeout_ms = c->settings->stall_timeout_ms};
 
     c->catchup = kh_catchup_new(&options);
-    c->batch = calloc(KH_BATCH_MAX, sizeof(rd_kafka_message_t *));
+    c->batch = calloc(KH_BATCH_MAX, sizeof *c->batch);
     c->batch_places = calloc(KH_BATCH_MAX, sizeof(int));
     if (c->catchup == NULL || !kh_fetching_init(&c->fetching, KH_BATCH_MAX) || c->batch == NULL ||
         c->batch_places == NULL ||
@@ -1616,6 +1835,7 @@ void kh_consumer_free(kh_consumer *c)
     kh_fetching_free(&c->fetching);
     kh_group_clear(&c->group);
     kh_endings_drop(c->endings);
+    kh_latest_free(c->latest);
     free(c->batch);
     free(c->batch_places);
     kh_handles_drop(c->closed_handles);

@@ -17,6 +17,9 @@
  * A member of a group takes a step every second or so, in the middle of a batch too: that shows
  * that it is alive, and what was revoked meanwhile is not handed out again.
  *
+ * History can be compacted while it is read (kh_step's `latest`): then nothing is handed out before
+ * all of it is there, and of each partition and key only the last message.
+ *
  * One thread owns a consumer; kh_consumer_wake and the latch are for any thread. It is the one
  * owner of librdkafka's handles. Messages belong to librdkafka and are valid until the step after
  * the one that handed them out, or kh_consumer_close: copy what is to be kept.
@@ -28,6 +31,7 @@
 #include "endings.h"
 #include "error.h"
 #include "latch.h"
+#include "record.h"
 #include "report.h"
 
 #include <librdkafka/rdkafka.h>
@@ -45,23 +49,35 @@ typedef struct kh_consumer kh_consumer;
  * before the first step. NULL with the error filled in: the client cannot be made. */
 kh_consumer *kh_consumer_open(kh_config *config, kh_error *error);
 
+/* How history is handed out: as it is, or the last message of each partition and key alone, those
+ * that are tombstones left out (but where a partition is not read from its start: what they delete
+ * may have been handled by somebody) or not. What the first step says counts until caught up. */
+typedef enum kh_history { KH_HISTORY_WHOLE, KH_HISTORY_LATEST, KH_HISTORY_TOMBSTONES } kh_history;
+
 typedef struct kh_step {
     int max;                /* messages at the most; 1 to KH_BATCH_MAX */
     bool stop_at_caught_up; /* hand out nothing at or above T; what is there waits for a later step
                              */
+    kh_history history;
+    int64_t max_bytes; /* of messages that are kept: more is an error; 0: no limit */
 } kh_step;
+
+/* A message that is handed out: as librdkafka has fetched it, or as it was kept. One is NULL. */
+typedef struct kh_message {
+    rd_kafka_message_t *fetched;
+    kh_record *kept;
+} kh_message;
 
 /* One turn. Returns the number of messages now to be handled, 0 when there is none (wait), -1 when
  * reading has failed: kh_consumer_error says why. After a failed start, and after a failure that
  * reading may outlive, the next step tries again. */
-int kh_consumer_step(kh_consumer *consumer, const kh_step *how,
-                     rd_kafka_message_t *const **messages);
+int kh_consumer_step(kh_consumer *consumer, const kh_step *how, const kh_message **messages);
 
 /* The next `count` messages of the batch were handled, `skipped` of them by skipping. */
 void kh_consumer_handled(kh_consumer *consumer, int count, int skipped);
 
 /* The message that is to be handled after `ahead` others of the batch; NULL: there is none. */
-const rd_kafka_message_t *kh_consumer_next(const kh_consumer *consumer, int ahead);
+const kh_message *kh_consumer_next(const kh_consumer *consumer, int ahead);
 
 /* The index of its partition, as kh_consumer_partition counts them; -1: there is none. */
 int kh_consumer_next_partition(const kh_consumer *consumer, int ahead);
@@ -124,10 +140,12 @@ typedef enum kh_state { KH_STARTING, KH_READING, KH_CAUGHT_UP, KH_FAILED, KH_CLO
 typedef struct kh_progress {
     kh_state state;
     int64_t messages; /* handled, skipped ones included */
+    int64_t read;     /* handled or kept; of what is kept not all may be handled */
     int64_t bytes;    /* of their keys and values */
     int64_t skipped;
     int64_t gaps;
     int64_t truncated;
+    int64_t kept_bytes;   /* what the messages take that are kept */
     int64_t offsets_done; /* of the history: how many offsets below T have been passed */
     int64_t offsets_total;
     double rate;        /* messages a second, lately */

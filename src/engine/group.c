@@ -43,8 +43,9 @@ bool kh_group_join(kh_group *group, kh_error *error)
 /* One past what was handled, or the end that was reached behind it: then the group has no lag. */
 static int64_t position_of(const kh_group *group, int place)
 {
-    return kh_place_position(&group->places->all[place],
-                             kh_catchup_get(group->catchup, place).position);
+    kh_catchup_partition p = kh_catchup_get(group->catchup, place);
+
+    return kh_place_position(&group->places->all[place], p.position, p.taken);
 }
 
 /* Never back: what has been committed by anyone was handled by someone. */

@@ -116,17 +116,24 @@ bool kh_keys_move_last(kh_keys *keys, kh_record *record)
     return add(keys, kh_keys_take(keys, record), hash) != NULL;
 }
 
-void kh_keys_clear(kh_keys *keys)
+kh_record *kh_keys_release(kh_keys *keys)
 {
-    kh_record *record = keys->all;
+    kh_record *first = keys->all;
 
     /* The table alone: each record still knows the one behind it. */
     HASH_CLEAR(hh, keys->all);
+    keys->bytes = 0;
+    return first;
+}
+
+void kh_keys_clear(kh_keys *keys)
+{
+    kh_record *record = kh_keys_release(keys);
+
     while (record != NULL) {
         kh_record *next = record->hh.next;
 
         free(record);
         record = next;
     }
-    keys->bytes = 0;
 }

@@ -39,6 +39,9 @@ kh_record *kh_keys_take(kh_keys *keys, kh_record *record);
 /* Takes it out and frees it. */
 void kh_keys_remove(kh_keys *keys, kh_record *record);
 
+/* Takes all of them out: the first, the caller's with all that follow by `hh.next`; NULL: none. */
+kh_record *kh_keys_release(kh_keys *keys);
+
 void kh_keys_clear(kh_keys *keys);
 
 #pragma GCC visibility pop

@@ -18,7 +18,7 @@ int64_t kh_meter_history(const kh_catchup *catchup, int count, int64_t *total)
         kh_catchup_partition p = kh_catchup_get(catchup, i);
         int64_t begin = p.start > p.low ? p.start : p.low;
         int64_t length = p.has_target && p.target > begin ? p.target - begin : 0;
-        int64_t passed = p.position > begin ? p.position - begin : 0;
+        int64_t passed = p.taken > begin ? p.taken - begin : 0;
 
         if (!p.assigned) /* another member's */
             continue;
@@ -51,11 +51,11 @@ void kh_meter_note(kh_meter *meter, const kh_catchup *catchup, int count, int64_
         return;
     done = kh_meter_history(catchup, count, &total);
     if (meter->noted_ms > 0) {
-        meter->rate = rate_lately(meter->rate, meter->messages - meter->noted_messages, span_ms);
+        meter->rate = rate_lately(meter->rate, meter->read - meter->noted_read, span_ms);
         meter->offset_rate = rate_lately(meter->offset_rate, done - meter->noted_offsets, span_ms);
     }
     meter->noted_ms = now_ms;
-    meter->noted_messages = meter->messages;
+    meter->noted_read = meter->read;
     meter->noted_offsets = done;
 }
 
@@ -80,10 +80,10 @@ double kh_meter_rate(const kh_meter *meter, int64_t now_ms, bool reading)
     int64_t silent_ms = now_ms - meter->noted_ms;
 
     if (meter->rate <= 0)
-        return rate_so_far(meter, meter->messages, now_ms);
+        return rate_so_far(meter, meter->read, now_ms);
     /* Where nothing comes there may be no step for long. */
     if (reading && silent_ms >= RATE_WINDOW_MS)
-        return rate_lately(meter->rate, meter->messages - meter->noted_messages, silent_ms);
+        return rate_lately(meter->rate, meter->read - meter->noted_read, silent_ms);
     return meter->rate;
 }
 

@@ -15,6 +15,7 @@
 
 typedef struct kh_meter {
     int64_t messages; /* handled, skipped ones included */
+    int64_t read;     /* the same, but counted when they were kept, if they were */
     int64_t bytes;    /* of their keys and values */
     int64_t skipped;
     int64_t gaps;
@@ -24,7 +25,7 @@ typedef struct kh_meter {
     int64_t caught_up_ms; /* when it had caught up, or was closed; -1: not yet */
 
     int64_t noted_ms; /* when the rates were */
-    int64_t noted_messages;
+    int64_t noted_read;
     int64_t noted_offsets;
     double rate;        /* messages a second */
     double offset_rate; /* offsets of the history a second */

@@ -104,9 +104,9 @@ int kh_places_named(const kh_places *places, const char *topic, int32_t partitio
     return number < 0 ? -1 : kh_places_at(places, number, partition);
 }
 
-int64_t kh_place_position(const kh_place *place, int64_t handled)
+int64_t kh_place_position(const kh_place *place, int64_t handled, int64_t taken)
 {
-    return place->eof > handled ? place->eof : handled;
+    return place->eof > handled && taken <= handled ? place->eof : handled;
 }
 
 const char *kh_places_topic(const kh_places *places, int number)

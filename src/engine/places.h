@@ -64,8 +64,9 @@ int kh_places_named(const kh_places *places, const char *topic, int32_t partitio
 /* The number of a topic; -1: unknown. */
 int kh_places_topic_named(const kh_places *places, const char *topic);
 
-/* Where reading would go on, when everything below `handled` has been handled. */
-int64_t kh_place_position(const kh_place *place, int64_t handled);
+/* Where reading would go on, when everything below `handled` has been handled. What lies between
+ * and below `taken` was kept, and would have to be read again. */
+int64_t kh_place_position(const kh_place *place, int64_t handled, int64_t taken);
 
 const char *kh_places_topic(const kh_places *places, int number);
 

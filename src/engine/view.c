@@ -127,7 +127,7 @@ static bool put_record(const kh_view *view, kh_keys *keys, const rd_kafka_messag
 
 kh_view_result kh_view_put(kh_view *view, int ahead, int64_t max_bytes, kh_error *error)
 {
-    const rd_kafka_message_t *message = kh_consumer_next(view->consumer, ahead);
+    const rd_kafka_message_t *message = kh_consumer_next(view->consumer, ahead)->fetched;
     int partition = kh_consumer_next_partition(view->consumer, ahead);
     kh_keys *keys;
     kh_record *old;

@@ -337,26 +337,66 @@ static void clear_batch(lua_State *L, struct consumer *consumer, int batch, int 
     }
 }
 
-static int put_messages(lua_State *L, rd_kafka_message_t *const *messages, int count, int batch)
+static const char *topic_of(const struct consumer *consumer, const kh_record *kept)
 {
-    const rd_kafka_topic_t *topic = NULL;
+    return kh_consumer_topic(consumer->engine,
+                             kh_consumer_locate(consumer->engine, kept->place).topic);
+}
+
+/* The metatable of the message's topic at `at`, which holds that of the one before, or nothing. */
+static void set_class(lua_State *L, const struct consumer *consumer, const kh_message *message,
+                      const void **topic, int at)
+{
+    const void *found = message->kept != NULL ? (const void *)topic_of(consumer, message->kept)
+                                              : (const void *)message->fetched->rkt;
+
+    if (found == *topic)
+        return;
+    *topic = found;
+    lua_settop(L, at - 1);
+    kh_push_message_class(L, message->kept != NULL ? found
+                                                   : rd_kafka_topic_name(message->fetched->rkt));
+}
+
+static void push_message(lua_State *L, const struct consumer *consumer, const kh_message *message,
+                         int class_at)
+{
+    if (message->kept == NULL)
+        kh_push_message(L, message->fetched, class_at);
+    else
+        kh_push_record(L, message->kept,
+                       kh_consumer_locate(consumer->engine, message->kept->place).partition,
+                       class_at);
+}
+
+static int put_messages(lua_State *L, const struct consumer *consumer, const kh_message *messages,
+                        int count, int batch)
+{
+    const void *topic = NULL;
 
     for (int i = 0; i < count; i++) {
-        if (messages[i]->rkt != topic) {
-            topic = messages[i]->rkt;
-            lua_settop(L, batch);
-            kh_push_message_class(L, rd_kafka_topic_name(topic));
-        }
-        kh_push_message(L, messages[i], batch + 1);
+        set_class(L, consumer, &messages[i], &topic, batch + 1);
+        push_message(L, consumer, &messages[i], batch + 1);
         lua_rawseti(L, batch, i + 1);
     }
     lua_settop(L, batch);
     return count;
 }
 
+static void push_field(lua_State *L, const struct consumer *consumer, const kh_message *message,
+                       kh_field field)
+{
+    if (message->kept == NULL)
+        kh_push_field(L, message->fetched, field);
+    else
+        kh_push_record_field(L, message->kept, topic_of(consumer, message->kept),
+                             kh_consumer_locate(consumer->engine, message->kept->place).partition,
+                             field);
+}
+
 /* `fields` is an array of numbers of kh_field. */
-static int put_fields(lua_State *L, rd_kafka_message_t *const *messages, int count, int fields,
-                      int batch)
+static int put_fields(lua_State *L, const struct consumer *consumer, const kh_message *messages,
+                      int count, int fields, int batch)
 {
     kh_field wanted[KH_FIELDS];
     int width = (int)lua_rawlen(L, fields);
@@ -370,20 +410,39 @@ static int put_fields(lua_State *L, rd_kafka_message_t *const *messages, int cou
     }
     for (int i = 0; i < count; i++)
         for (int j = 0; j < width; j++) {
-            kh_push_field(L, messages[i], wanted[j]);
+            push_field(L, consumer, &messages[i], wanted[j]);
             lua_rawseti(L, batch, i * width + j + 1);
         }
     return count * width;
 }
 
-/* advance(consumer, max, stop_at_caught_up, fields or nil): settles, takes a step, fills the batch.
- * Returns the number of messages in it, whether caught up, and whether reports wait; or nil, err,
- * code, and whether reports wait. */
+/* How history is handed out: nil, true or "tombstones". */
+static kh_history check_history(lua_State *L, int index)
+{
+    if (lua_type(L, index) == LUA_TSTRING)
+        return KH_HISTORY_TOMBSTONES;
+    return lua_toboolean(L, index) ? KH_HISTORY_LATEST : KH_HISTORY_WHOLE;
+}
+
+/* 0: no limit. */
+static int64_t check_limit(lua_State *L, int index)
+{
+    lua_Number bytes = luaL_optnumber(L, index, 0);
+
+    return bytes >= 1 && bytes < 9e18 ? (int64_t)bytes : 0;
+}
+
+/* advance(consumer, max, stop_at_caught_up, fields or nil, latest, max_bytes): settles, takes a
+ * step, fills the batch. Returns the number of messages in it, whether caught up, and whether
+ * reports wait; or nil, err, code, and whether reports wait. */
 static int consumer_advance(lua_State *L)
 {
     struct consumer *consumer = check(L);
-    kh_step how = {.max = (int)luaL_checkinteger(L, 2), .stop_at_caught_up = lua_toboolean(L, 3)};
-    rd_kafka_message_t *const *messages;
+    kh_step how = {.max = (int)luaL_checkinteger(L, 2),
+                   .stop_at_caught_up = lua_toboolean(L, 3),
+                   .history = check_history(L, 5),
+                   .max_bytes = check_limit(L, 6)};
+    const kh_message *messages;
     int count;
     int filled = 0;
 
@@ -407,9 +466,9 @@ static int consumer_advance(lua_State *L)
 
         lua_getfield(L, 5, "batch");
         if (count > 0 && lua_istable(L, 4))
-            filled = put_fields(L, messages, count, 4, 6);
+            filled = put_fields(L, consumer, messages, count, 4, 6);
         else if (count > 0)
-            filled = put_messages(L, messages, count, 6);
+            filled = put_messages(L, consumer, messages, count, 6);
         consumer->in_batch = before;
         clear_batch(L, consumer, 6, filled + 1);
         consumer->in_batch = filled;
@@ -572,15 +631,16 @@ static int consumer_fail(lua_State *L)
 static int consumer_current(lua_State *L)
 {
     struct consumer *consumer = check(L);
-    const rd_kafka_message_t *message;
+    const kh_message *message;
+    const void *topic = NULL;
 
     lua_settop(L, 1);
     kh_get_uservalue(L, 1);
     message = kh_consumer_next(consumer->engine, get_count(L, 2, "handled") - consumer->told);
     if (message == NULL)
         return 0;
-    kh_push_message_class(L, rd_kafka_topic_name(message->rkt));
-    kh_push_message(L, message, 3);
+    set_class(L, consumer, message, &topic, 3);
+    push_message(L, consumer, message, 3);
     return 1;
 }
 
@@ -687,9 +747,11 @@ static int consumer_progress(lua_State *L)
     lua_settop(L, 1);
     settle(L, consumer);
     progress = kh_consumer_progress(consumer->engine);
-    lua_createtable(L, 0, 14);
+    lua_createtable(L, 0, 16);
     set_string(L, "state", states[progress.state]);
     set_integer(L, "messages", progress.messages);
+    set_integer(L, "read", progress.read);
+    set_integer(L, "kept_bytes", progress.kept_bytes);
     set_integer(L, "bytes", progress.bytes);
     set_integer(L, "skipped", progress.skipped);
     set_integer(L, "gaps", progress.gaps);

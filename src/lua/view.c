@@ -149,6 +149,7 @@ static int view_change(lua_State *L)
     struct view *view = check(L);
     int ahead = check_ahead(L, view, 2);
     int64_t max_bytes = check_limit(L, 3);
+    const kh_message *next;
     const rd_kafka_message_t *message;
     const char *topic_name;
     int topic;
@@ -156,8 +157,9 @@ static int view_change(lua_State *L)
 
     if (!is_open(view))
         return luaL_error(L, "closed");
-    message = kh_consumer_next(view->consumer->engine, ahead);
-    luaL_argcheck(L, message != NULL, 2, "out of range");
+    next = kh_consumer_next(view->consumer->engine, ahead);
+    luaL_argcheck(L, next != NULL, 2, "out of range");
+    message = next->fetched;
     topic = kh_consumer_locate(view->consumer->engine,
                                kh_consumer_next_partition(view->consumer->engine, ahead))
                 .topic;

@@ -1,0 +1,139 @@
+/*
+ * Those with a key stand in a kh_keys, the latest at its end: that is the order of their offsets.
+ * Those without stand in a list of their own; taking them out merges the two.
+ */
+#include "latest.h"
+#include "keys.h"
+
+#include <stdlib.h>
+
+struct place {
+    kh_keys keys;
+    kh_record *keyed; /* once taking has begun: what was in `keys` */
+    kh_record *unkeyed;
+    kh_record *last_unkeyed;
+};
+
+struct kh_latest {
+    struct place *places;
+    int capacity;
+    int64_t bytes;
+};
+
+kh_latest *kh_latest_new(void)
+{
+    return calloc(1, sizeof(kh_latest));
+}
+
+bool kh_latest_reserve(kh_latest *latest, int count)
+{
+    struct place *grown;
+
+    if (count <= latest->capacity)
+        return true;
+    grown = realloc(latest->places, (size_t)count * sizeof *grown);
+    if (grown == NULL)
+        return false;
+    for (int i = latest->capacity; i < count; i++)
+        grown[i] = (struct place){.keyed = NULL};
+    latest->places = grown;
+    latest->capacity = count;
+    return true;
+}
+
+static bool append_unkeyed(kh_latest *latest, struct place *place, kh_record *record)
+{
+    if (record == NULL)
+        return false;
+    if (place->last_unkeyed != NULL)
+        place->last_unkeyed->hh.next = record;
+    else
+        place->unkeyed = record;
+    place->last_unkeyed = record;
+    latest->bytes += kh_record_size(record);
+    return true;
+}
+
+bool kh_latest_keep(kh_latest *latest, int place_number, const rd_kafka_message_t *message,
+                    bool keeps_tombstones)
+{
+    struct place *place = &latest->places[place_number];
+    int64_t before = place->keys.bytes;
+    kh_record *record;
+    bool kept = true;
+
+    if (message->key == NULL)
+        return append_unkeyed(latest, place, kh_record_new(message, place_number));
+    if (message->payload == NULL && !keeps_tombstones) {
+        record = kh_keys_find(&place->keys, message->key, message->key_len);
+        if (record != NULL)
+            kh_keys_remove(&place->keys, record);
+    } else {
+        record = kh_keys_put(&place->keys, message, place_number);
+        kept = record != NULL && kh_keys_move_last(&place->keys, record);
+    }
+    latest->bytes += place->keys.bytes - before;
+    return kept;
+}
+
+static kh_record *take_first(kh_record **list)
+{
+    kh_record *record = *list;
+
+    *list = record->hh.next;
+    return record;
+}
+
+kh_record *kh_latest_take(kh_latest *latest, int place_number)
+{
+    struct place *place = &latest->places[place_number];
+    kh_record *record;
+
+    if (place->keys.all != NULL) {
+        /* From here on each counts for itself; the table that finds them is gone. */
+        latest->bytes -= place->keys.bytes;
+        place->keyed = kh_keys_release(&place->keys);
+        for (record = place->keyed; record != NULL; record = record->hh.next)
+            latest->bytes += kh_record_size(record);
+    }
+    if (place->keyed != NULL &&
+        (place->unkeyed == NULL || place->keyed->offset < place->unkeyed->offset))
+        record = take_first(&place->keyed);
+    else if (place->unkeyed != NULL)
+        record = take_first(&place->unkeyed);
+    else
+        return NULL;
+    if (place->unkeyed == NULL)
+        place->last_unkeyed = NULL;
+    latest->bytes -= kh_record_size(record);
+    return record;
+}
+
+bool kh_latest_has(const kh_latest *latest, int place)
+{
+    return latest->places[place].keys.all != NULL || latest->places[place].keyed != NULL ||
+           latest->places[place].unkeyed != NULL;
+}
+
+void kh_latest_drop(kh_latest *latest, int place)
+{
+    kh_record *record;
+
+    while ((record = kh_latest_take(latest, place)) != NULL)
+        free(record);
+}
+
+int64_t kh_latest_bytes(const kh_latest *latest)
+{
+    return latest->bytes;
+}
+
+void kh_latest_free(kh_latest *latest)
+{
+    if (latest == NULL)
+        return;
+    for (int i = 0; i < latest->capacity; i++)
+        kh_latest_drop(latest, i);
+    free(latest->places);
+    free(latest);
+}
