@@ -237,7 +237,7 @@ churn:
 
 .PHONY: matrix
 matrix:
-	@tools/setup build spec pip
+	@tools/setup build command spec pip
 	@tools/kafka/kafka install
 	@$(BUILD_ALL) LUA=lua5.4 all examples engine-tests $(OUT)/kafka-admin
 	@KH_TEST_LIMIT_S=600 tools/test --librdkafka $(or $(LIBRDKAFKA),$(LIBRDKAFKA_MATRIX))
