@@ -191,9 +191,6 @@ describe("the manual's block", function()
     local language = block.language
     local why = block.how and block.how:match "^not run: (.+)$"
     local how = block.how and block.how:match "^run: ([%a.]+)$"
-    if block.text:find "%-%-latest" and not read_file "lua/kafka_history/reader.lua":find "latest =" then
-      how = "none" -- it is coming
-    end
     if why then
       not_run[#not_run + 1] = place
     elseif how and how:find "%.lua$" then
@@ -203,7 +200,7 @@ describe("the manual's block", function()
         file:close()
         runs.lua(block)
       end)
-    elseif how ~= "none" and runs[how or language] then
+    elseif runs[how or language] then
       it(("%s (%s) runs"):format(place, how or language), function() runs[how or language](block) end)
     end
   end
