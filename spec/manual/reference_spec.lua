@@ -245,6 +245,25 @@ describe("the reference", function()
     assert.same(sorted(fields), sorted(declared_fields))
   end)
 
+  it("explains every code that the module itself gives", function()
+    local page = read_file "doc/errors-and-retries.md"
+    local sources = assert(io.popen "cat src/engine/*.c src/lua/*.c lua/kafka_history/*.lua")
+    local text = sources:read "a"
+    sources:close()
+    local count = 0
+    for _, pattern in ipairs {
+      'kh_error_set%([^,]+, "(%u[%u_]+)"', 'kh_push_word%(L, "%l+", "(%u[%u_]+)"%)',
+      'nil, "%l+", "(%u[%u_]+)"', 'fail%(consumer, shared, "(%u[%u_]+)"',
+    } do
+      for code in text:gmatch(pattern) do
+        -- What is refused in a configuration raises.
+        assert.is_truthy(code == "CONFIG" or page:find("`" .. code .. "`", 1, true), code)
+        count = count + 1
+      end
+    end
+    assert.is_true(count > 20)
+  end)
+
   it("names every part of the engine in its architecture", function()
     local architecture = read_file "doc/architecture.md"
     local list = assert(io.popen "ls src/engine/*.h")
