@@ -311,6 +311,24 @@ describe("the example", function()
     end
   end)
 
+  describe("latest.lua", function()
+    it("shows each key once, with its last value, and then what comes live", function()
+      open_shop { prices = 1 }
+      assert(shop:produce("prices", {
+        { key = "b", value = "1" }, { key = "a", value = "2" }, { key = "b", value = "3" },
+        { key = "c", value = "4" }, { key = "c" }, { key = "d", value = "" }, { value = "no key" },
+      }))
+      run("latest", "prices")
+      program.await "^caught up"
+      assert.same({ "a\t2", "b\t3", "d\t", "nil\tno key", "caught up: 7 messages read, 4 handled" },
+        program.lines)
+      assert(shop:produce("prices", {
+        { key = "a", value = "5" }, { key = "a", value = "6" }, { key = "b" },
+      }))
+      assert.same({ "a\t5", "a\t6", "b\tnil" }, { program.line(), program.line(), program.line() })
+    end)
+  end)
+
   describe("view.lua", function()
     it("holds the latest value of each key, is asked as a table, and follows the topic", function()
       open_shop { prices = 1 }
@@ -384,6 +402,7 @@ describe("the example", function()
 
   for name, arguments in pairs {
     dead_letter = { "a", "b" }, batch = { "a" }, warm_up = {}, join = { "a" }, envelope = { "a" }, view = {},
+    latest = {},
   } do
     it(name .. ".lua says how it is used when an argument is missing", function()
       program = start(interpreter, ("examples/%s.lua"):format(name), arguments[1] and "k:9092", arguments[2])
