@@ -45,6 +45,7 @@ build = {
         "src/engine/clock.c",
         "src/engine/config.c",
         "src/engine/consumer.c",
+        "src/engine/contacts.c",
         "src/engine/description.c",
         "src/engine/endings.c",
         "src/engine/error.c",

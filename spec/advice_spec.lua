@@ -41,4 +41,22 @@ describe("a start that fails", function()
       assert.matches("or create it first$", err)
     end)
   end)
+
+  describe("for want of a broker", function()
+    it("tells what came back from each address that was tried so far, in this start or one before", function()
+      local addresses = { "127.0.0.1:1", "127.0.0.1:2", "no-such-host.invalid" }
+      local consumer = assert(history.new { addresses = addresses, topics = "t", start_timeout = 1 })
+      local err, code
+      local function tells(words) return err:find(words) end
+      -- librdkafka tries one after another, at its leisure.
+      repeat
+        err, code = select(2, consumer:read_history(function() end, { timeout = 30 }))
+      until tells "tried 127.0.0.1:1 %([^)]*refused%), 127.0.0.1:2 %([^)]*refused%), no%-such%-host.invalid"
+        and tells "Failed to resolve"
+      assert.is_true(code == "_TRANSPORT" or code == "_RESOLVE", err)
+      local all = table.concat(addresses, ",")
+      assert.matches(("no broker of %s answered within 1 s"):format(all), err, 1, true)
+      consumer:close()
+    end)
+  end)
 end)

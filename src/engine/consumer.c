@@ -23,6 +23,7 @@
 #include "access.h"
 #include "catchup.h"
 #include "clock.h"
+#include "contacts.h"
 #include "fetching.h"
 #include "group.h"
 #include "handles.h"
@@ -70,7 +71,7 @@ struct kh_consumer {
 
     enum phase phase;
     kh_error error;
-    char last_words[512]; /* librdkafka's last error while starting */
+    kh_contacts contacts; /* what came back from the addresses while starting */
     bool has_error;       /* to be told by this step */
     bool is_hopeless;     /* and by every later one */
     bool has_failed;      /* told; not read on since */
@@ -203,8 +204,8 @@ static void on_error(void *opaque, rd_kafka_resp_err_t code, const char *words)
         return;
     }
     snprintf(reason, sizeof reason, "%.*s", kh_config_shown_length(words), words);
-    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-        snprintf(c->last_words, sizeof c->last_words, "%s", reason);
+    if (c->phase != PHASE_READING)
+        kh_contacts_note(&c->contacts, reason);
     /* Also before a start that waits for the helper to end an earlier one. */
     if (c->phase != PHASE_READING && kh_access_is_refused(&code, reason)) {
         kh_error_set_kafka(&c->error, code, "no access to the brokers at %.200s: %s%s",
@@ -437,7 +438,6 @@ static void start_reading(kh_consumer *c)
     if (kh_helper_is_busy(c->helper) || !start_job(c, kh_job_start(&to)))
         return;
     c->phase = PHASE_STARTING;
-    c->last_words[0] = '\0';
     if (c->meter.began_ms < 0)
         c->meter.began_ms = kh_clock_ms();
 }
@@ -480,18 +480,31 @@ static bool add_places(kh_consumer *c, int topic, int32_t count)
                               kh_places_add(&c->places, topic, count));
 }
 
+/* Brokers that were reached name the addresses at which their partitions are led. */
+static void tell_silence(kh_consumer *c, const kh_snapshot *snapshot)
+{
+    const char *addresses = c->settings->addresses;
+    double seconds = (double)c->settings->start_timeout_ms / 1000;
+
+    if (kh_contacts_have_others(&c->contacts, addresses))
+        kh_error_set(&c->error, snapshot->error.name,
+                     "%.200s: a broker there names others, and not all of them answered within "
+                     "%.3g s; check that the addresses they advertise can be reached from here",
+                     addresses, seconds);
+    else
+        kh_error_set(&c->error, snapshot->error.name,
+                     "no broker of %.200s answered within %.3g s; check the addresses and that the "
+                     "brokers run",
+                     addresses, seconds);
+    kh_contacts_append(&c->contacts, addresses, c->error.text, sizeof c->error.text);
+}
+
 static void tell_start_failure(kh_consumer *c, const kh_snapshot *snapshot)
 {
-    bool nobody = strcmp(snapshot->error.name, "_TRANSPORT") == 0 ||
-                  strcmp(snapshot->error.name, "_TIMED_OUT") == 0;
-
     c->error = snapshot->error;
-    if (nobody)
-        kh_error_set(&c->error, snapshot->error.name,
-                     "no broker of %s answered within %.3g s; check the addresses and that the "
-                     "brokers run%s%s",
-                     c->settings->addresses, (double)c->settings->start_timeout_ms / 1000,
-                     c->last_words[0] != '\0' ? "; last: " : "", c->last_words);
+    if (strcmp(snapshot->error.name, "_TRANSPORT") == 0 ||
+        strcmp(snapshot->error.name, "_TIMED_OUT") == 0)
+        tell_silence(c, snapshot);
     fail_start(c);
 }
 
