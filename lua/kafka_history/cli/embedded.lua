@@ -43,8 +43,50 @@ local function from_base64(text)
   return table.concat(out)
 end
 
+-- The position behind the string that begins at `at`; behind the value that does, which ends at a comma
+-- or with what it is in. The text is known to be JSON.
+local function skip_string(text, at)
+  while true do
+    local stop = text:find('["\\]', at + 1)
+    if text:sub(stop, stop) == '"' then return stop + 1 end
+    at = stop + 1
+  end
+end
+
+local function skip_value(text, at)
+  local depth = 0
+  while true do
+    local stop = text:find('["%[%]{},]', at)
+    local mark = text:sub(stop, stop)
+    at = stop + 1
+    if mark == '"' then
+      at = skip_string(text, stop)
+    elseif mark == "{" or mark == "[" then
+      depth = depth + 1
+    elseif depth == 0 then
+      return stop
+    elseif mark ~= "," then
+      depth = depth - 1
+    end
+  end
+end
+
+-- The text of a member of the object that a line is, as it stands there.
+local function raw_member(line, name)
+  local at = line:find "{"
+  while true do
+    local quote = line:find('"', at + 1, true)
+    local behind = skip_string(line, quote)
+    local colon = line:find(":", behind, true)
+    at = skip_value(line, colon + 1)
+    if line:sub(quote + 1, behind - 2) == name then
+      return line:sub(colon + 1, at - 1):match "^%s*(.-)%s*$"
+    end
+  end
+end
+
 -- The string that stands for a key or a value: what is no string is itself JSON.
-local function to_bytes(object, name)
+local function to_bytes(object, name, line)
   local coded = object[name .. "_base64"]
   if coded ~= nil then
     local bytes = type(coded) == "string" and from_base64(coded)
@@ -53,10 +95,11 @@ local function to_bytes(object, name)
   end
   local value = object[name]
   if value == nil or value == cjson.null then return nil end
-  return type(value) == "string" and value or cjson.encode(value)
+  if type(value) == "string" then return value end
+  return line and raw_member(line, name) or cjson.encode(value)
 end
 
-local function to_message(object)
+local function to_message(object, line)
   local headers
   if type(object.headers) == "table" then
     headers = {}
@@ -68,7 +111,7 @@ local function to_message(object)
   local function given(name)
     if object[name] ~= cjson.null then return object[name] end
   end
-  return { key = to_bytes(object, "key"), value = to_bytes(object, "value"), headers = headers,
+  return { key = to_bytes(object, "key", line), value = to_bytes(object, "value", line), headers = headers,
     timestamp = given "timestamp", partition = given "partition" }
 end
 
@@ -82,7 +125,7 @@ local function parse(text, topic)
       if not ok then error({ mistake = ("line %d is no JSON"):format(number) }, 0) end
       local into, message = topic, { value = line }
       if is_message(object) then
-        local fine, made = pcall(to_message, object)
+        local fine, made = pcall(to_message, object, line)
         if not fine then error({ mistake = ("line %d: %s"):format(number, made.mistake or made) }, 0) end
         message = made
         into = type(object.topic) == "string" and object.topic or topic

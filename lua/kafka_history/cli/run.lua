@@ -1,6 +1,7 @@
 --- The command: reads what the arguments say, and returns the exit status.
 
 local arguments = require "kafka_history.cli.arguments"
+require "cjson" -- which is needed later: what is missing is to be told at once
 
 -- What the process ends with; kafka-history(1) says it, too.
 local status = {
