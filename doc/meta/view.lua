@@ -12,6 +12,7 @@
 ---
 --- It can be read while it is being built. A tombstone removes its key; messages without a key are not kept. With one topic a
 --- key is enough; with several each question names the topic, and one that does not raises. In a group a view has one topic.
+--- [A page](../view.md) says what is seen when.
 ---
 --- Methods that fail return nil, a message and a code as a [consumer's](consumer.md). `require "kafka_history.view"` blocks; in
 --- an event loop `require "kafka_history.cqueues".view` (`.luv`, `.copas`, `.resty`) is the same and yields to the loop.
@@ -86,14 +87,16 @@ function view:get(key, topic) end
 ---@return kafka_history.message? message
 function view:message(key, topic) end
 
---- An iterator over all keys with their values, in no order: `for key, value in view:pairs() do`.
+--- An iterator over all keys with their values, in the order in which they came: `for key, value in view:pairs() do`. The
+--- view may change meanwhile: a key that stays is met once.
 ---@param topic? string required with several topics
 ---@return fun(): string?, string?
 function view:pairs(topic) end
 
---- How many keys it has, of all topics: the same as `#view`, which LuaJIT may lack.
+--- How many keys it has: without a topic those of all, as `#view`.
+---@param topic? string
 ---@return integer
-function view:len() end
+function view:len(topic) end
 
 --- A function that is called after each change that comes after the signal: with the key, its new value (nil: deleted), the
 --- one before (nil: there was none), and the topic. One function; nil takes it away. An error in it ends the call that reads

@@ -5,17 +5,12 @@ local ngx = ngx -- luacheck: read globals ngx
 
 local prices = {}
 
-local latest = {}
-local consumer, caught_up
-
-local function handle(key, value)
-  if key then latest[key] = value end -- no value: a tombstone
-end
+local view, caught_up
 
 -- Reads for as long as the worker lives; after a failure again, as whoever looks at /ready sees.
 local function read(premature)
   if premature then return end
-  local _, err, code = consumer:read_history(handle, { fields = { "key", "value" } })
+  local _, err, code = view:read()
   if code == "CLOSED" then return end -- the worker is to leave
   ngx.log(ngx.ERR, "reading has failed, and is tried again in 5 s: ", err)
   ngx.timer.at(5, read)
@@ -23,11 +18,11 @@ end
 
 -- In each worker, before it takes requests.
 function prices.start()
-  consumer = assert(history.new {
+  view = assert(history.view.new {
     addresses = os.getenv "KAFKA_ADDRESSES" or "localhost:9092",
     topics = os.getenv "KAFKA_TOPIC" or "prices",
   })
-  caught_up = consumer:caught_up()
+  caught_up = view:caught_up()
   assert(ngx.timer.at(0, read))
 end
 
@@ -39,8 +34,9 @@ end
 
 -- GET /ready: for whoever sends requests here only when the answers are complete.
 function prices.ready()
-  local progress = consumer:progress()
-  local text = ("%s, %d messages, %.1f %%"):format(progress.state, progress.messages, progress.fraction * 100)
+  local progress = view:progress()
+  local text = ("%s, %d prices of %d messages, %.1f %%"):format(progress.state, progress.keys,
+    progress.messages, progress.fraction * 100)
   say(caught_up:is_ready() and 200 or 503, text)
 end
 
@@ -48,8 +44,9 @@ end
 function prices.answer(key)
   local ready, err = caught_up:wait(1)
   if not ready then return say(503, "not ready: " .. err) end
-  if not latest[key] then return say(404, "no price for " .. key) end
-  say(200, latest[key])
+  local price = view:get(key)
+  if not price then return say(404, "no price for " .. key) end
+  say(200, price)
 end
 
 return prices

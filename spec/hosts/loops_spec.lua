@@ -110,6 +110,31 @@ describe("hosts", function()
         assert.same({ "1", "2", "3" }, got)
       end)
 
+      it("builds a view and keeps it live, while others wait for its signal and look at it", function()
+        few = reading.broker { t = 1 }
+        assert(few:produce("t", { { key = "a", value = "1" }, { key = "b", value = "2" }, { key = "b" } }))
+        local made = reading.keep(assert((loop.history.view or require "kafka_history.view").new(
+          reading.config(few, "t"))))
+        local latch = made:caught_up()
+        local changes, signal = {}, nil
+        made:on_change(function(key) changes[#changes + 1] = key end)
+        if loops.has_threads[name] then loop:spawn(function() signal = pack(latch:wait(20)) end) end
+        -- Where there are no threads its step is called as a consumer's is.
+        local read = loop:read(loops.has_threads[name] and {
+          read_history = function(_, _, opts) return made:read(opts) end,
+        } or made, nil)
+        loop:run_until(function() return latch:is_ready() end)
+        assert.same({ "1", nil, 1 }, { made:get "a", (made:get "b"), made:len() })
+        assert(few:produce("t", { { key = "c", value = "3" } }))
+        loop:run_until(function() return made:get "c" end)
+        assert.same({ "c" }, changes)
+        loop:run_until(function() return signal or not loops.has_threads[name] end)
+        if signal then assert.same(pack(true), signal) end
+        if loops.has_threads[name] then loop:run(function() made:close() end) else made:close() end
+        loop:run_until(function() return read.results end)
+        assert.equal("CLOSED", read.results[3])
+      end)
+
       for verb, code in pairs { close = "CLOSED", cancel = "CANCELLED" } do
         it(verb .. "s from the handler", function()
           local consumer = consumer_in(loop, 3)

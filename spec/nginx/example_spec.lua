@@ -47,7 +47,7 @@ describe("examples/openresty", function()
     local server = start(shop:addresses())
     local status, body = server:get "/ready"
     assert.equal(503, status)
-    assert.matches("^starting, 0 messages, 0.0 %%\n$", body)
+    assert.matches("^starting, 0 prices of 0 messages, 0.0 %%\n$", body)
     assert(shop:up(1))
     nginx.wait_until(function() return server:get "/ready" == 200 end)
     for _ = 1, 10 do -- of either worker
@@ -57,7 +57,7 @@ describe("examples/openresty", function()
     end
     assert(shop:produce("prices", { key = "GOLD", value = "5" }))
     nginx.wait_until(function() return select(2, server:get "/price/GOLD") == "5\n" end)
-    assert.matches("^caught_up, %d messages, 100.0 %%\n$", select(2, server:get "/ready"))
+    assert.matches("^caught_up, 2 prices of 6 messages, 100.0 %%\n$", select(2, server:get "/ready"))
     assert.is_true(server:quit() < 2)
     assert.equal("", server:errors())
   end)
