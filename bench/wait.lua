@@ -42,8 +42,18 @@ local works = {
 
 local topics = { topic }
 race.open(topics)
-local contestants = race.choose(race.named("C loop", "Lua 5.4 objects", "LuaJIT objects"))
+local readers = race.named("C loop", "Lua 5.4 objects", "LuaJIT objects")
+
+-- A view tells of live messages, too.
+local function views()
+  return {
+    race.with_work(race.lua("", "lua5.4", "build", ""), "Lua 5.4 on_change", "change"),
+    race.with_work(race.lua("", "luajit", "build/luajit", ""), "LuaJIT on_change", "change"),
+  }
+end
+
 for _, work in ipairs(works) do
+  local contestants = race.choose(readers, work.name == "live" and views() or {})
   local runs = race.run(contestants, race.settings.rounds, function(contestant)
     return race.measure(contestant, topic, work.name, work.argument, work.when_ready)
   end)

@@ -51,6 +51,28 @@ describe("the benchmarks", function()
     end
   end)
 
+  -- Two topics: a table of reading and one of asking for each.
+  it("compact as a C loop does that fills the same table, and ask a view", function()
+    local output = run(("KAFKA_HISTORY_BROKER=embedded ROUNDS=1 MESSAGES=800 ONLY='^Lua 5.4 [lv]%%w+$' "
+      .. "RESULTS=%s bench/run latest"):format(results))
+    local function count(row) return select(2, output:gsub("\n| " .. row, "")) end
+    assert.are.equal(2, count "C loop latest +| +%d+ | +1.00 ", output)
+    assert.are.equal(2, count "C loop view +| +%d+ | +1.00 ", output)
+    assert.are.equal(2, count "Lua 5.4 latest +| +%d+ | +%d+%.%d%d ", output)
+    assert.are.equal(2, count "Lua 5.4 view +| +%d+ | +%d+%.%d%d ", output)
+    assert.are.equal(2, count "Lua 5.4 view +| +%-?%d+ | +%-?%d+ | +%d+ |\n", output)
+    local lines = read_lines(results .. "/latest.csv")
+    -- Two topics, four contestants, one round.
+    assert.are.equal(1 + 2 * 4, #lines)
+    for i = 2, #lines do assert.truthy(lines[i]:find ",latest,[^,]+,1,800,") end
+  end)
+
+  it("tell how late a view's on_change is", function()
+    local output = run(("KAFKA_HISTORY_BROKER=embedded ROUNDS=1 MESSAGES=800 ONLY='^Lua 5.4 on_change$' "
+      .. "RESULTS=%s bench/run wait"):format(results))
+    assert.truthy(output:find("\n| Lua 5.4 on_change +| +%d+ | +%d+%.%d%d |"), output)
+  end)
+
   it("print with the command and with kcat", function()
     local output = run(("KAFKA_HISTORY_BROKER=embedded ROUNDS=1 MESSAGES=800 RESULTS=%s "
       .. "ONLY='^kafka%%-history Lua 5.4$' bench/run command"):format(results))
