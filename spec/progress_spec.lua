@@ -23,7 +23,8 @@ local function consumer_at(fraction, state)
     progress = function()
       return {
         state = state or (done and "caught_up" or "reading"), messages = 1234567, rate = 45678.9,
-        eta = done and 0 or 61.2, fraction = fraction, lag = 0,
+        eta = done and 0 or 61.2, fraction = fraction, lag = 0, seconds = 27.1, skipped = 0, gaps = 0,
+        truncated = 0,
         partitions = { partition(true), partition(done), partition(done) },
       }
     end,
@@ -78,7 +79,8 @@ describe("a progress bar", function()
       it(consumer_at(0.2))
       assert.is_nil(stream.text:find("\n", 1, true))
       it:finish(consumer_at(1))
-      assert.matches("100%%[^\r\n]*\n$", stream.text)
+      assert.matches("\r\27%[Kcaught up: 1 234 567 messages of 3 partitions in 27%.1 s %(45 556/s%)\n$",
+        stream.text)
       it:finish()
       assert.equal(1, select(2, stream.text:gsub("\n", "")))
     end)
@@ -91,6 +93,162 @@ describe("a progress bar", function()
     end)
   end)
 
+  -- A consumer whose state is what the test makes it.
+  local function consumer_with(p)
+    return { progress = function() return p end }
+  end
+
+  local function reading_state(more)
+    local p = { state = "reading", messages = 5, rate = 0, fraction = 0.5, lag = 0, partitions = {
+      { topic = "a", partition = 0, position = 5, target = 9 },
+      { topic = "a", partition = 1, position = 7, target = 9 },
+    } }
+    for key, value in pairs(more or {}) do p[key] = value end
+    return p
+  end
+
+  local function stalled(number, cause)
+    return { name = "stalled", topic = "a", partition = number, cause = cause, offset = 5, target = 9 }
+  end
+
+  describe("that was told of a stall", function()
+    local it_is, p
+
+    before_each(function()
+      it_is, p = bar { interval = 0 }, reading_state()
+      it_is:note(stalled(0, "no leader"))
+    end)
+
+    local function line()
+      stream.text = ""
+      it_is(consumer_with(p))
+      return stream.text
+    end
+
+    it("says what is waited for until that partition goes on", function()
+      for _ = 1, 3 do assert.matches("5 messages, stalled: no leader, a[0], 2 of 2", line(), 1, true) end
+      p.partitions[2].position = 8
+      assert.matches("stalled: no leader, a[0]", line(), 1, true)
+      p.partitions[1].position = 6
+      assert.is_nil(line():find "stalled")
+    end)
+
+    it("says so until it has caught up", function()
+      assert.matches("stalled", line())
+      p.partitions[1].caught_up = true
+      assert.is_nil(line():find "stalled")
+    end)
+
+    it("says so until it is another's", function()
+      assert.matches("stalled", line())
+      table.remove(p.partitions, 1)
+      assert.is_nil(line():find "stalled")
+    end)
+
+    it("counts the others, and knows of each the last cause", function()
+      it_is:note(stalled(1, "open transaction"))
+      assert.matches("stalled: no leader, a[0] and 1 more", line(), 1, true)
+      it_is:note(stalled(0, "unknown"))
+      assert.matches("stalled: open transaction, a[1] and 1 more", line(), 1, true)
+      p.partitions[2].position = 8
+      assert.matches("stalled: unknown, a[0], ", line(), 1, true)
+    end)
+
+    it("takes no notice of other events", function()
+      it_is:finish()
+      for _, name in ipairs { "snapshot", "caught_up", "gap", "error" } do it_is:note { name = name } end
+      assert.is_nil(line():find "stalled")
+    end)
+
+    it("forgets it when reading has failed, and when it is finished", function()
+      p.state = "failed"
+      assert.is_nil(line():find "stalled")
+      p.state = "reading"
+      assert.matches("stalled", line())
+      it_is:finish()
+      assert.is_nil(line():find "stalled")
+    end)
+  end)
+
+  describe("without events", function()
+    local time = os.time
+    local now
+
+    before_each(function()
+      now = time()
+      os.time = function() return now end -- luacheck: ignore 122
+    end)
+
+    after_each(function()
+      os.time = time -- luacheck: ignore 122
+    end)
+
+    it("says for how long nothing has come", function()
+      local it_is, p = bar { interval = 0 }, reading_state()
+      local function line()
+        stream.text = ""
+        it_is(consumer_with(p))
+        return stream.text
+      end
+      assert.is_nil(line():find "nothing")
+      now = now + 4
+      assert.is_nil(line():find "nothing")
+      now = now + 3
+      assert.matches("5 messages, nothing for 7s, ", line())
+      p.messages = 6
+      assert.is_nil(line():find "nothing")
+    end)
+  end)
+
+  it("counts what was read where that is not handled yet", function()
+    bar { interval = 0 } (consumer_with(reading_state { messages = 0, read = 3000 }))
+    assert.matches("3 000 messages", stream.text)
+  end)
+
+  -- As the stand-in of kafka_history.resty.
+  it("does with a part of what progress() tells", function()
+    local p = { state = "reading", messages = 1, offsets_done = 1, offsets_total = 4, fraction = 0.25 }
+    for _, terminal in ipairs { true, false } do
+      local it_is = bar { interval = 0, terminal = terminal, width = 100 }
+      stream.text = ""
+      it_is:note(stalled(0, "unknown"))
+      it_is(consumer_with(p))
+      assert.matches("25%%,? 1 message, stalled: unknown, a%[0%]", stream.text)
+      it_is:finish(consumer_with(p))
+      assert.matches("ended at 25%%: 1 message\n$", stream.text)
+      it_is(consumer_with {})
+    end
+  end)
+
+  describe("gives a verdict", function()
+    local function verdict(more, heading)
+      local p = consumer_at(1).progress()
+      p.messages, p.seconds = 3000, 2
+      for key, value in pairs(more) do p[key] = value end
+      return progress.verdict(p, heading)
+    end
+
+    it("of what was read, and how fast", function()
+      assert.equal("caught up: 3 000 messages of 3 partitions in 2.0 s (1 500/s)", verdict {})
+      assert.equal("caught up: 1 message of 1 partition in 0.0 s",
+        verdict { messages = 1, seconds = 0, partitions = { partition(true) } })
+      assert.equal("caught up: 0 messages of 3 partitions in 2.0 s", verdict { messages = 0 })
+    end)
+
+    it("of what was handled of it, skipped and lost", function()
+      assert.equal("caught up: 5 000 messages of 3 partitions in 2.0 s (2 500/s), 3 000 handled",
+        verdict { read = 5000 })
+      assert.matches(" s %(1 500/s%), 2 skipped, 1 gap, 2 truncations$",
+        verdict { read = 3000, skipped = 2, gaps = 1, truncated = 2 })
+    end)
+
+    it("of how far it came where that is not the end", function()
+      assert.matches("^ended at 99%%: 3 000", verdict { fraction = 0.9999, state = "closed" })
+      assert.matches("^failed at 40%%: 3 000", verdict { fraction = 0.4, state = "failed" })
+      assert.matches("^interrupted: 3 000", verdict({ fraction = 0.4 }, "interrupted"))
+    end)
+  end)
+
   describe("elsewhere", function()
     it("writes a plain line now and then, and the last state", function()
       local it = bar { interval = 0 }
@@ -98,7 +256,7 @@ describe("a progress bar", function()
       assert.equal(" 50%, 1 234 567 messages, 45 679/s, 1m02s left, 2 of 3 partitions to go\n", stream.text)
       stream.text = ""
       it:finish(consumer_at(1))
-      assert.equal("caught up, 100%, 1 234 567 messages\n", stream.text)
+      assert.equal("caught up: 1 234 567 messages of 3 partitions in 27.1 s (45 556/s)\n", stream.text)
     end)
 
     it("writes nothing for what takes less than the interval", function()

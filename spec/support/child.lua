@@ -42,9 +42,14 @@ local function find_interpreter()
   return path or (rawget(_G, "jit") and "luajit" or "lua5.4")
 end
 
+--- The program that runs this, or that KH_LUA names.
+function child.interpreter()
+  interpreter = interpreter or find_interpreter()
+  return interpreter
+end
+
 -- The shell's line for the script in a file, and the file. It runs for at most `seconds`.
 local function command_line(script, arguments, seconds, timeout, environment)
-  interpreter = interpreter or find_interpreter()
   local name = os.tmpname()
   write_file(name, script)
   local words = {}
