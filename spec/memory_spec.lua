@@ -47,6 +47,10 @@ describe("where Lua's memory is lacking,", function()
       assert.is_true(runs("read_otherwise", mode, addresses(), "loaded") > 100)
     end)
 
+    it("a view is built and looked at, or says so: " .. what, function()
+      assert.is_true(runs("view", mode, addresses(), "loaded") > 50)
+    end)
+
     it("the broker is made, used and closed, or says so: " .. what, function()
       assert.is_true(runs("broker", mode, "-", "loaded") > 15)
     end)

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "consumer.h"
 #include "tap.h"
+#include "view.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -121,10 +122,10 @@ static void produce(struct cluster *cluster)
         char value[16];
 
         snprintf(value, sizeof value, "%d", i);
-        rd_kafka_producev(cluster->rk, RD_KAFKA_V_TOPIC(cluster->topic),
-                          RD_KAFKA_V_PARTITION(i % PARTITIONS),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                          RD_KAFKA_V_VALUE(value, strlen(value)), RD_KAFKA_V_END);
+        rd_kafka_producev(
+            cluster->rk, RD_KAFKA_V_TOPIC(cluster->topic), RD_KAFKA_V_PARTITION(i % PARTITIONS),
+            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(value, strlen(value)),
+            RD_KAFKA_V_VALUE(value, strlen(value)), RD_KAFKA_V_END);
     }
     rd_kafka_flush(cluster->rk, 10000);
 }
@@ -176,7 +177,7 @@ struct run {
     bool ended; /* in an error that was told, or with everything read */
     bool told;  /* an error was told, and each one said what happened */
     bool well_told;
-    bool read;  /* everything, once and in order, and the signal was given after it */
+    bool read;  /* everything, once and in order, into a view, and the signal was given after it */
     bool clean; /* nothing is left */
     int64_t close_ms;
     int64_t next[PARTITIONS];
@@ -253,6 +254,16 @@ static kh_consumer *open_consumer(const struct cluster *cluster, struct run *run
     return consumer;
 }
 
+static kh_view *open_view(kh_consumer *consumer, struct run *run)
+{
+    kh_error error = {.name = ""};
+    kh_view *view = kh_view_new(consumer, &error);
+
+    if (view == NULL)
+        note_error(run, &error);
+    return view;
+}
+
 static void take_reports(kh_consumer *consumer)
 {
     kh_report *report;
@@ -261,12 +272,34 @@ static void take_reports(kh_consumer *consumer)
         kh_report_free(report);
 }
 
-static bool handle(struct run *run, const kh_message *messages, int count)
+/* Returns how many are now in the view; -1: one came out of turn. */
+static int handle(struct run *run, kh_view *view, const kh_message *messages, int count)
 {
-    for (int i = 0; i < count; i++)
-        if (messages[i].fetched->offset != run->next[messages[i].fetched->partition]++)
+    kh_error error;
+
+    for (int i = 0; i < count; i++) {
+        if (messages[i].fetched->offset != run->next[messages[i].fetched->partition])
+            return -1;
+        if (kh_view_put(view, i, KH_VIEW_NO_LIMIT, &error) == KH_VIEW_FAILED) {
+            note_error(run, &error);
+            return i;
+        }
+        run->next[messages[i].fetched->partition]++;
+    }
+    return count > 0 ? count : 0;
+}
+
+/* Each message has another key. */
+static bool is_kept(const kh_view *view)
+{
+    for (int i = 0; i < MESSAGES; i++) {
+        char key[16];
+
+        snprintf(key, sizeof key, "%d", i);
+        if (kh_view_find(view, 0, key, strlen(key)) == NULL)
             return false;
-    return true;
+    }
+    return kh_view_count(view, 0) == MESSAGES;
 }
 
 static bool has_all(const struct run *run)
@@ -279,7 +312,7 @@ static bool has_all(const struct run *run)
 
 /* Until everything is read, whatever fails meanwhile, and some turns on, in which metadata is asked
  * for. After `scarce_ms` there is memory again. */
-static void read_all(kh_consumer *consumer, struct run *run, int scarce_ms)
+static void read_all(kh_consumer *consumer, kh_view *view, struct run *run, int scarce_ms)
 {
     const kh_step how = {.max = 4};
     int64_t began_ms = kh_clock_ms();
@@ -290,10 +323,12 @@ static void read_all(kh_consumer *consumer, struct run *run, int scarce_ms)
         const kh_message *messages;
         int count = kh_consumer_step(consumer, &how, &messages);
 
+        int handled = handle(run, view, messages, count);
+
         if (count < 0)
             note_error(run, kh_consumer_error(consumer));
-        right = handle(run, messages, count);
-        kh_consumer_handled(consumer, count > 0 ? count : 0, 0);
+        right = handled >= 0;
+        kh_consumer_handled(consumer, right ? handled : 0, 0);
         take_reports(consumer);
         if (kh_clock_ms() >= began_ms + scarce_ms)
             atomic_store(&all, false);
@@ -303,7 +338,7 @@ static void read_all(kh_consumer *consumer, struct run *run, int scarce_ms)
         if (count == 0)
             kh_consumer_wait(consumer, 5);
     }
-    run->read = right && has_all(run) &&
+    run->read = right && has_all(run) && is_kept(view) &&
                 kh_latch_get(kh_consumer_latch(consumer)) == KH_LATCH_CAUGHT_UP &&
                 kh_consumer_progress(consumer).messages == MESSAGES;
 }
@@ -338,24 +373,28 @@ static struct run run_once(const struct cluster *cluster, int failing, bool with
 {
     struct run run = {.well_told = true};
     kh_consumer *consumer;
+    kh_view *view;
 
     atomic_store(&asked, 0);
     atomic_store(&failed, 0);
     atomic_store(&all, with_all);
     atomic_store(&first, failing);
     consumer = open_consumer(cluster, &run);
+    view = consumer != NULL ? open_view(consumer, &run) : NULL;
     if (consumer != NULL) {
         int64_t began_ms;
 
-        read_all(consumer, &run, scarce_ms);
+        if (view != NULL)
+            read_all(consumer, view, &run, scarce_ms);
         began_ms = kh_clock_ms();
         kh_consumer_close(consumer, 5000);
         run.close_ms = kh_clock_ms() - began_ms;
+        kh_view_free(view);
         kh_consumer_free(consumer);
     }
     fail_latch(&run);
     atomic_store(&first, 0);
-    run.ended = run.read || (consumer == NULL && run.told);
+    run.ended = run.read || (view == NULL && run.told);
     run.clean = is_clean();
     return run;
 }

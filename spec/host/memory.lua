@@ -8,12 +8,13 @@ local kept, seen
 local functions = {}
 
 function functions.prepare(_, loaded)
-  kept = { consumer = false, other = false, broker = false, producer = false, waitable = false }
+  kept = { consumer = false, other = false, view = false, broker = false, producer = false, waitable = false }
   seen = { false, false, false, false }
   if loaded == "loaded" then
     require "kafka_history"
     require "kafka_history.broker"
     require "kafka_history.producer"
+    require "kafka_history.view"
   end
 end
 
@@ -22,6 +23,7 @@ function functions.load()
   require "kafka_history"
   require "kafka_history.broker"
   require "kafka_history.producer"
+  require "kafka_history.view"
 end
 
 -- Asks for everything that a message has, and marks it as seen once that has succeeded.
@@ -76,6 +78,34 @@ function functions.read_otherwise(addresses)
   kept.other:close()
 end
 
+local function read_view()
+  local ok, err = kept.view:read { stop_at = "caught_up", timeout = 10, batch = 3 }
+  if not ok then error(err, 0) end
+end
+
+local function look_at_view()
+  local count = 0
+  for key, value in kept.view:pairs() do
+    local msg = kept.view:message(key)
+    if key ~= "key " .. msg.offset or value ~= "v" .. msg.offset or msg.value ~= value
+      or msg:header("a") ~= "x" .. msg.offset or kept.view:get(key) ~= value then
+      error("a wrong message")
+    end
+    count = count + 1
+  end
+  if count ~= MESSAGES or #kept.view ~= MESSAGES then error("a message is missing") end
+  return tostring(kept.view) .. kept.view:progress().keys
+end
+
+function functions.view(addresses)
+  kept.view = assert(require "kafka_history.view".new {
+    addresses = { addresses }, topics = "t", options = { ["fetch.wait.max.ms"] = 10 },
+  })
+  kept.view:on_change(function(key) return key end)
+  read_view()
+  look_at_view()
+end
+
 local function make_broker()
   kept.broker = assert(require "kafka_history.broker".new { topics = { t = 2, other = 1 }, brokers = 1 })
 end
@@ -127,13 +157,19 @@ function functions.check(addresses)
     assert(kept.consumer:close())
   end
   if kept.other then assert(kept.other:close()) end
+  if kept.view then
+    read_view()
+    look_at_view()
+    assert(kept.view:close())
+  end
   if kept.broker and kept.broker:addresses() then use_broker() end
   if kept.producer and kept.producer:flush() then use_producer() end
   for name, module in pairs(package.loaded) do
     -- LuaJIT's require() does not try again what has failed.
     if name:find("^kafka_history") and type(module) ~= "table" then package.loaded[name] = nil end
   end
-  for _, name in ipairs { "kafka_history", "kafka_history.broker", "kafka_history.producer" } do
+  for _, name in ipairs { "kafka_history", "kafka_history.broker", "kafka_history.producer",
+    "kafka_history.view" } do
     if type(require(name).new) ~= "function" then error(name .. " is broken") end
   end
   return addresses
