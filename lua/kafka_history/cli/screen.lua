@@ -7,12 +7,6 @@ local screen = {}
 local methods = {}
 local metatable = { __index = methods }
 
--- 1234567 as "1 234 567".
-local function count(number)
-  local grouped = ("%.0f"):format(number):reverse():gsub("(%d%d%d)", "%1 "):reverse()
-  return (grouped:gsub("^ ", ""))
-end
-
 --- `when`: "auto": a bar on a terminal; "always": plain lines elsewhere; "never".
 function screen.new(when)
   local bar = when ~= "never" and progress.new() or nil
@@ -33,24 +27,15 @@ function methods.draw(self, consumer)
   self.drawn = self.bar.terminal and true or false
 end
 
+--- An event, of which the bar may have to say something.
+function methods.note(self, event)
+  if self.bar then self.bar:note(event) end
+end
+
 --- A line, or more, that begins with the name of the program.
 function methods.tell(self, text, ...)
   self:clear()
   io.stderr:write("kafka-history: ", select("#", ...) > 0 and text:format(...) or text, "\n")
-end
-
--- Read and handled differ when the history was compacted.
-local function describe(p, heading)
-  local read = math.max(p.read or 0, p.messages)
-  local text = ("%s: %s message%s of %d partition%s in %.1f s"):format(heading, count(read),
-    read == 1 and "" or "s", #p.partitions, #p.partitions == 1 and "" or "s", p.seconds)
-  if p.seconds > 0 and read > 0 then
-    text = ("%s (%s/s)"):format(text, count(read / p.seconds))
-  end
-  if read ~= p.messages then text = ("%s, %s handled"):format(text, count(p.messages)) end
-  if p.skipped > 0 then text = ("%s, %s skipped"):format(text, count(p.skipped)) end
-  if p.gaps > 0 then text = ("%s, %s gaps"):format(text, count(p.gaps)) end
-  return text
 end
 
 --- What was read, once the history is over, or the reading.
@@ -58,7 +43,7 @@ function methods.verdict(self, consumer, heading, also)
   self:clear()
   self.over = true
   if self.bar then
-    io.stderr:write(describe(consumer:progress(), heading), "\n")
+    io.stderr:write(progress.verdict(consumer:progress(), heading), "\n")
     if also and self.bar.terminal then io.stderr:write(also, "\n") end
   end
 end

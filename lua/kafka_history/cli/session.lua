@@ -49,6 +49,7 @@ local function configuration(run)
     addresses = options.addresses, topics = options.topics, consumer_group = options.group,
     client_id = options.client_id, version = options.version, options = options.properties,
     on_event = function(event)
+      run.screen:note(event)
       if told_events[event.name] then run.screen:tell("%s: %s", event.name, event.text) end
     end,
   }
