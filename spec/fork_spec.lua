@@ -135,6 +135,32 @@ describe("after fork", function()
     ]] .. parent_goes_on))
   end)
 
+  it("a view shows in the child what it had, and raises where it would read; the parent reads on", function()
+    assert.equal("child\t1\t1\ta\t1\nparent\t2\n", run([[
+      local view = assert(require "kafka_history.view".new(config))
+      assert(of:produce("t", { key = "a", value = "1" }))
+      assert(view:read(to_caught_up))
+      io.stdout:setvbuf "no"
+      local pid = fork.fork()
+      if pid == 0 then
+        print("child", view:get "a", #view, view:pairs()())
+        for _, method in ipairs { "read", "step", "progress", "caught_up", "pollfd", "cancel", "close" } do
+          local ok, err = pcall(view[method], view)
+          if ok or not tostring(err):find("fork", 1, true) then print(method, ok, err) end
+        end
+        view = nil
+        collect()
+        os.exit(0, true)
+      end
+      assert(fork.wait(pid) == 0)
+      view:on_change(function() view:cancel() end)
+      assert(of:produce("t", { key = "a", value = "2" }))
+      assert(view:read { timeout = 10 } == nil)
+      print("parent", view:get "a")
+      view:close()
+    ]]))
+  end)
+
   it("the child makes a consumer of its own and reads", function()
     assert.equal("4\nwell\n", run([[
       local consumer = assert(history.new(config))
