@@ -58,7 +58,8 @@ local function command_line(script, arguments, seconds, timeout, environment)
   -- checker that looks just then, what it holds is leaked. Leaks are looked for in the specs' own process.
   return ("ASAN_OPTIONS=detect_leaks=0 LUA_INIT= LUA_PATH=%s LUA_CPATH=%s %s -k 2 %d %s %s %s %s </dev/null")
     :format(quote(package.path), quote(package.cpath), timeout, seconds,
-      environment and "env " .. environment or "", quote(interpreter), name, table.concat(words, " ")), name
+      environment and "env " .. environment or "", quote(child.interpreter()), name,
+      table.concat(words, " ")), name
 end
 
 -- Runs the script to its end, for at most `seconds` (20): a table with stdout, stderr and the exit
