@@ -114,6 +114,7 @@ struct cluster {
     const char *addresses;
     char topic[64];
     bool has_groups; /* a consumer is a member of one of its own */
+    kh_history history;
 };
 
 static void produce(struct cluster *cluster)
@@ -272,19 +273,26 @@ static void take_reports(kh_consumer *consumer)
         kh_report_free(report);
 }
 
-/* Returns how many are now in the view; -1: one came out of turn. */
-static int handle(struct run *run, kh_view *view, const kh_message *messages, int count)
+/* Returns how many were handled, which those that were fetched are by a view; -1: one came out of
+ * turn. Each message has another key, so that all of them survive a history that is compacted. */
+static int handle(struct run *run, const kh_consumer *consumer, kh_view *view,
+                  const kh_message *messages, int count)
 {
     kh_error error;
 
     for (int i = 0; i < count; i++) {
-        if (messages[i].fetched->offset != run->next[messages[i].fetched->partition])
+        const kh_record *kept = messages[i].kept;
+        int32_t partition = kept != NULL ? kh_consumer_locate(consumer, kept->place).partition
+                                         : messages[i].fetched->partition;
+        int64_t offset = kept != NULL ? kept->offset : messages[i].fetched->offset;
+
+        if (offset != run->next[partition])
             return -1;
-        if (kh_view_put(view, i, KH_VIEW_NO_LIMIT, &error) == KH_VIEW_FAILED) {
+        if (kept == NULL && kh_view_put(view, i, KH_VIEW_NO_LIMIT, &error) == KH_VIEW_FAILED) {
             note_error(run, &error);
             return i;
         }
-        run->next[messages[i].fetched->partition]++;
+        run->next[partition]++;
     }
     return count > 0 ? count : 0;
 }
@@ -312,9 +320,10 @@ static bool has_all(const struct run *run)
 
 /* Until everything is read, whatever fails meanwhile, and some turns on, in which metadata is asked
  * for. After `scarce_ms` there is memory again. */
-static void read_all(kh_consumer *consumer, kh_view *view, struct run *run, int scarce_ms)
+static void read_all(kh_consumer *consumer, kh_history history, kh_view *view, struct run *run,
+                     int scarce_ms)
 {
-    const kh_step how = {.max = 4};
+    const kh_step how = {.max = 4, .history = history};
     int64_t began_ms = kh_clock_ms();
     int64_t caught_up_ms = INT64_MAX;
     bool right = true; /* every message in its turn, and no signal before the last one */
@@ -322,8 +331,7 @@ static void read_all(kh_consumer *consumer, kh_view *view, struct run *run, int 
     while (right && kh_clock_ms() < began_ms + 10000 && kh_clock_ms() - 60 < caught_up_ms) {
         const kh_message *messages;
         int count = kh_consumer_step(consumer, &how, &messages);
-
-        int handled = handle(run, view, messages, count);
+        int handled = handle(run, consumer, view, messages, count);
 
         if (count < 0)
             note_error(run, kh_consumer_error(consumer));
@@ -338,7 +346,7 @@ static void read_all(kh_consumer *consumer, kh_view *view, struct run *run, int 
         if (count == 0)
             kh_consumer_wait(consumer, 5);
     }
-    run->read = right && has_all(run) && is_kept(view) &&
+    run->read = right && has_all(run) && (history != KH_HISTORY_WHOLE || is_kept(view)) &&
                 kh_latch_get(kh_consumer_latch(consumer)) == KH_LATCH_CAUGHT_UP &&
                 kh_consumer_progress(consumer).messages == MESSAGES;
 }
@@ -385,7 +393,7 @@ static struct run run_once(const struct cluster *cluster, int failing, bool with
         int64_t began_ms;
 
         if (view != NULL)
-            read_all(consumer, view, &run, scarce_ms);
+            read_all(consumer, cluster->history, view, &run, scarce_ms);
         began_ms = kh_clock_ms();
         kh_consumer_close(consumer, 5000);
         run.close_ms = kh_clock_ms() - began_ms;
@@ -440,9 +448,10 @@ static void check_all(const struct cluster *cluster, bool with_all, int scarce_m
     bool through = false;
     char text[200];
 
-    snprintf(what, sizeof what, "%s%s",
+    snprintf(what, sizeof what, "%s%s%s",
              with_all ? "all allocations fail from one on" : "one allocation fails",
-             cluster->has_groups ? ", in a group" : "");
+             cluster->has_groups ? ", in a group" : "",
+             cluster->history == KH_HISTORY_LATEST ? ", the latest alone" : "");
     for (int failing = 1; failing < RUNS_MAX && !through && is_good(&verdict); failing++) {
         struct run run = run_once(cluster, failing, with_all, scarce_ms);
 
@@ -473,6 +482,14 @@ static void check_cluster(const struct cluster *cluster)
               "with memory, all is read and nothing is left");
     check_all(cluster, false, 0);
     check_all(cluster, true, 50);
+}
+
+static void check_histories(struct cluster *cluster)
+{
+    cluster->history = KH_HISTORY_WHOLE;
+    check_cluster(cluster);
+    cluster->history = KH_HISTORY_LATEST;
+    check_cluster(cluster);
     rd_kafka_destroy(cluster->rk);
 }
 
@@ -483,11 +500,11 @@ int main(void)
 
     if (!start_cluster(&cluster))
         return 1;
-    check_cluster(&cluster);
+    check_histories(&cluster);
     if (addresses != NULL) {
         if (!open_real_cluster(&cluster, addresses))
             return 1;
-        check_cluster(&cluster);
+        check_histories(&cluster);
     }
     return tap_end(&tap);
 }

@@ -70,18 +70,20 @@ void kh_consumer_unpark_all(kh_consumer *c)
 
 /* --- history that is compacted ---------------------------------------------------------------- */
 
-static void keep(kh_consumer *c, int index, const rd_kafka_message_t *message,
+/* False: out of memory. The message is not taken: a later step tries again. */
+static bool keep(kh_consumer *c, int index, const rd_kafka_message_t *message,
                  const kh_catchup_partition *p)
 {
     bool from_start = p->start <= p->low;
 
+    if (!kh_latest_keep(c->latest, index, message, c->keeps_tombstones || !from_start)) {
+        kh_error_set_errno(&c->error, ENOMEM, "cannot keep the history");
+        kh_consumer_tell_failure(c);
+        return false;
+    }
     c->kept_now++;
     c->meter.read++;
-    if (kh_latest_keep(c->latest, index, message, c->keeps_tombstones || !from_start))
-        return;
-    kh_error_set_errno(&c->error, ENOMEM, "cannot keep the history");
-    c->is_hopeless = true;
-    kh_consumer_tell_failure(c);
+    return true;
 }
 
 static bool is_too_much(const kh_consumer *c, const kh_step *how)
@@ -99,7 +101,7 @@ static void tell_too_much(kh_consumer *c, const kh_step *how)
     kh_consumer_tell_failure(c);
 }
 
-/* False: the signal has come, so that the message is a live one. */
+/* False: it must wait, because the signal has come, or there is no memory. */
 static bool keep_or_park(kh_consumer *c, int index, rd_kafka_message_t *message)
 {
     kh_catchup_partition p = kh_catchup_get(c->catchup, index);
@@ -111,9 +113,10 @@ static bool keep_or_park(kh_consumer *c, int index, rd_kafka_message_t *message)
             return false;
         park(c, index, message->offset);
     } else {
+        if (!keep(c, index, message, &p))
+            return false;
         c->places.all[index].next = message->offset + 1;
         kh_consumer_feed_offset(c, KH_EVENT_MESSAGE, index, message->offset);
-        keep(c, index, message, &p);
         kh_consumer_feed_offset(c, KH_EVENT_KEPT, index, message->offset);
     }
     rd_kafka_message_destroy(message);
@@ -135,11 +138,10 @@ static bool keep_run(kh_consumer *c, const kh_step *how, int index)
         return false;
     while (message != NULL && message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->rkt == rkt &&
            message->partition == partition && message->offset >= next &&
-           message->offset < p.target - 1) {
+           message->offset < p.target - 1 && keep(c, index, message, &p)) {
         next = message->offset + 1;
-        keep(c, index, message, &p);
         rd_kafka_message_destroy(kh_fetching_take(&c->fetching));
-        if (c->kept_now >= KEEP_AT_ONCE || c->has_error || is_too_much(c, how))
+        if (c->kept_now >= KEEP_AT_ONCE || is_too_much(c, how))
             break;
         message = kh_fetching_peek(&c->fetching);
     }
@@ -369,9 +371,11 @@ void kh_consumer_choose_history(kh_consumer *c, const kh_step *how)
     if (how->history != KH_HISTORY_WHOLE) {
         c->latest = kh_latest_new();
         if (c->latest == NULL || !kh_latest_reserve(c->latest, c->places.count)) {
+            kh_latest_free(c->latest);
+            c->latest = NULL;
             kh_error_set_errno(&c->error, ENOMEM, "cannot keep the history");
-            c->is_hopeless = true;
             kh_consumer_tell_failure(c);
+            return;
         }
         c->keeps_tombstones = how->history == KH_HISTORY_TOMBSTONES;
     }
