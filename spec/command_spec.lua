@@ -9,7 +9,8 @@ describe("the command", function()
 
   before_each(watchdog.start)
   before_each(function()
-    file = command.file('{"key":"a","value":"1"}\n{"key":"b","value":null}\n{"key":"a","value":"2"}\n', ".jsonl")
+    file = command.file(table.concat({ '{"key":"a","value":"1"}', '{"key":"b","value":null}',
+      '{"key":"a","value":"2"}' }, "\n"), ".jsonl")
   end)
   after_each(command.clean)
   after_each(watchdog.stop)
