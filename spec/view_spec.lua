@@ -92,7 +92,7 @@ describe("a view", function()
       local made = of_messages { { value = "1" }, { key = "a", value = "2" }, { value = "3" }, {} }
       assert.same({ a = "2" }, contents(made))
       local progress = made:progress()
-      assert.same({ 3, 1, 4 }, { progress.without_key, progress.keys, progress.messages })
+      assert.same({ 3, 1, 4, 4 }, { progress.without_key, progress.keys, progress.messages, progress.read })
     end)
 
     it("has a key that is in two partitions once", function()
@@ -374,6 +374,19 @@ describe("a view", function()
       assert.is_true(made:read { stop_at = "caught_up", timeout = 20, max_bytes = 1e9 })
       assert.equal(1000, #made)
       assert.equal("caught_up", latch:state())
+    end)
+
+    it("bounds what comes live as well, before on_change is called", function()
+      local made, of = of_messages { { key = "a", value = "1" } }
+      local count = 0
+      made:on_change(function() count = count + 1 end)
+      assert(of:produce("t", { { key = "b", value = "2" }, { key = "c", value = ("x"):rep(5000) } }))
+      assert.equal("MAX_BYTES", select(3, made:read { timeout = 20, max_bytes = 5000 }))
+      assert.same({ 1, "2", nil }, { count, made:get "b", (made:get "c") })
+      local handled, deadline = 0, reading.now() + 20
+      while handled == 0 and reading.now() < deadline do handled = assert(made:step()) end
+      assert.same({ 2, 5000 }, { count, #made:get "c" })
+      assert.is_true(made:caught_up():is_ready())
     end)
 
     it("counts what is kept, not what was read", function()

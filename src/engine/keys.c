@@ -13,9 +13,6 @@
 
 #include <stdlib.h>
 
-/* uthash's own, a bucket a record. */
-#define KEY_BYTES ((int64_t)sizeof(UT_hash_bucket))
-
 static unsigned hash_of(const void *key, size_t length)
 {
     return (unsigned)XXH3_64bits(key, length);
@@ -47,14 +44,14 @@ static kh_record *add(kh_keys *keys, kh_record *record, unsigned hash)
         free(record);
         return NULL;
     }
-    keys->bytes += kh_record_size(record) + KEY_BYTES;
+    keys->bytes += kh_record_size(record) + KH_KEY_BYTES;
     return record;
 }
 
 kh_record *kh_keys_take(kh_keys *keys, kh_record *record)
 {
     HASH_DELETE(hh, keys->all, record);
-    keys->bytes -= kh_record_size(record) + KEY_BYTES;
+    keys->bytes -= kh_record_size(record) + KH_KEY_BYTES;
     return record;
 }
 

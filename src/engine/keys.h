@@ -16,6 +16,9 @@
 
 #pragma GCC visibility push(hidden)
 
+/* What finding a record takes: uthash's own, a bucket a record. */
+#define KH_KEY_BYTES ((int64_t)sizeof(UT_hash_bucket))
+
 typedef struct kh_keys { /* zeroed: empty */
     kh_record *all;
     int64_t bytes; /* of the records, and what finding them takes */

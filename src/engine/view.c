@@ -82,7 +82,7 @@ static int64_t growth(const kh_record *old, const rd_kafka_message_t *message)
     size_t headers = kh_headers_measure(kh_headers_of(message), &count);
     int64_t bytes = (int64_t)(sizeof *old + message->key_len + message->len + headers);
 
-    return old != NULL ? bytes - kh_record_size(old) : bytes;
+    return old != NULL ? bytes - kh_record_size(old) : bytes + KH_KEY_BYTES;
 }
 
 static bool fits(const kh_view *view, const kh_keys *keys, const rd_kafka_message_t *message,
@@ -111,17 +111,14 @@ static bool fits(const kh_view *view, const kh_keys *keys, const rd_kafka_messag
 static bool put_record(const kh_view *view, kh_keys *keys, const rd_kafka_message_t *message,
                        int partition)
 {
-    kh_record *old = NULL;
-    kh_record *next = NULL;
+    const kh_record *old = NULL;
     kh_record *record;
 
     if (view->walks != NULL)
         old = kh_keys_find(keys, message->key, message->key_len);
-    if (old != NULL)
-        next = old->hh.next;
     record = kh_keys_put(keys, message, partition);
-    if (old != NULL && record != old)
-        pass(view, old, record != NULL ? record : next);
+    if (old != NULL && record != NULL)
+        pass(view, old, record);
     return record != NULL;
 }
 
