@@ -125,4 +125,19 @@ describe("without an adapter", function()
       assert.matches(expected[name], result.stdout .. result.stderr)
     end)
   end
+
+  -- LuaJIT unloads at the end what was loaded last first.
+  it("a consumer outlives an adapter that was loaded after it, when the state ends", function()
+    for _, module in ipairs { "cqueues", "luv" } do
+      local result = child.run([[
+        local module = ...
+        local history = require "kafka_history"
+        local consumer = assert(history.new { addresses = "127.0.0.1:1", topics = "t" })
+        if pcall(require, module) then require("kafka_history." .. module) end
+        print(consumer ~= nil)
+        os.exit(0, true)
+      ]], { module })
+      assert.same({ module, 0, "true\n", "" }, { module, result.status, result.stdout, result.stderr })
+    end
+  end)
 end)

@@ -8,15 +8,21 @@
 
 #include <dlfcn.h>
 
-/* A librdkafka thread may still run this library's code when lua_close unloads it (close() and the
- * collector hand the last steps to a thread): keep it mapped for as long as the process lives. Done
- * here and not by a link flag because luarocks' builtin build passes none. */
-static void pin_library(void)
+/* Keeps the library that the code is of mapped for as long as the process lives. */
+static void pin_library(const void *code)
 {
-    Dl_info self;
+    Dl_info library;
 
-    if (dladdr((const void *)(uintptr_t)&pin_library, &self) != 0)
-        (void)dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+    if (dladdr(code, &library) != 0)
+        (void)dlopen(library.dli_fname, RTLD_NOW | RTLD_NODELETE);
+}
+
+/* A librdkafka thread may still run this library's code when lua_close unloads it (close() and the
+ * collector hand the last steps to a thread). Done here and not by a link flag because luarocks'
+ * builtin build passes none. */
+static void pin_this_library(void)
+{
+    pin_library((const void *)(uintptr_t)&pin_this_library);
 }
 
 static int librdkafka_version(lua_State *L)
@@ -46,7 +52,12 @@ static int near_names(lua_State *L)
 
 static int set_forget(lua_State *L)
 {
+    lua_CFunction function = lua_tocfunction(L, 1);
+
     luaL_checktype(L, 1, LUA_TFUNCTION);
+    /* LuaJIT unloads it before it collects consumers that were made before it was loaded. */
+    if (function != NULL)
+        pin_library((const void *)(uintptr_t)function);
     lua_settop(L, 1);
     kh_set_forget(L);
     return 0;
@@ -56,7 +67,7 @@ __attribute__((visibility("default"))) int luaopen_kafka_history_core(lua_State 
 
 int luaopen_kafka_history_core(lua_State *L)
 {
-    pin_library();
+    pin_this_library();
     lua_newtable(L);
     kh_open_message(L);
     lua_setfield(L, -2, "message");
