@@ -204,6 +204,15 @@ describe("the latest value of each key", function()
       got[#got + 1] = ("%d %s=%s"):format(offset, key, tostring(value))
     end, with { latest = "tombstones", fields = { "offset", "key", "value" } }))
     assert.equal("1 b=1, 2 a=2, 3 c=nil", table.concat(got, ", "))
+
+    local of = reading.broker { t = 1 }
+    local headers = { { name = "n", value = "1" }, { name = "m" } }
+    assert(of:produce("t", { { key = "a", value = "1", headers = headers, timestamp = 1000 } }))
+    local names = { "topic", "partition", "headers", "timestamp", "timestamp_type" }
+    assert(reading.consumer(of, "t"):read_history(function(topic, partition, given, timestamp, kind)
+      got = { topic, partition, given, timestamp, kind }
+    end, with { fields = names }))
+    assert.same({ "t", 0, headers, 1000, "create_time" }, got)
   end)
 
   it("comes from the iterator, too", function()
@@ -415,6 +424,35 @@ describe("the latest value of each key", function()
       assert.equal("b=1", words(got))
       assert(consumer:read_history(handler, with()))
       assert.equal("b=1 c=1 a=2", words(got))
+    end)
+
+    it("by cancel and close, the positions are where another consumer goes on", function()
+      local random, list = generator(3), {}
+      for i = 1, 2000 do
+        list[i] = { key = "key-" .. random(300), value = random(3) > 0 and tostring(i) or nil,
+          partition = random(2) }
+      end
+      local of = reading.broker { t = 2 }
+      assert(of:produce("t", list))
+      local expected = reading.consumer(of, "t")
+      local keep_expected, all = collector()
+      assert(expected:read_history(keep_expected, with { latest = "tombstones" }))
+      for _, stop_after in ipairs { 1, 100, 250, 400 } do
+        local consumer = reading.consumer(of, "t")
+        local handler, got = collector(function(_, reader, so_far)
+          if #so_far == stop_after then reader:cancel() end
+        end)
+        assert.equal("CANCELLED", select(3, consumer:read_history(handler, with { latest = "tombstones" })))
+        assert.equal(stop_after, #got)
+        local start = {}
+        for _, place in ipairs(consumer:progress().partitions) do start[place.partition] = place.position end
+        consumer:close()
+        local keep, rest = collector()
+        assert(reading.consumer(of, "t", { start = { t = start } }):read_history(keep,
+          with { latest = "tombstones" }))
+        for _, msg in ipairs(rest) do got[#got + 1] = msg end
+        assert.equal(words(all), words(got))
+      end
     end)
 
     it("by the end of a loop over the iterator, goes on with the message that was not consumed", function()

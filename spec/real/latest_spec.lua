@@ -338,6 +338,9 @@ describe("the latest value of each key, on a real broker, is what a model makes 
         end
       end
       assert(not next(seen), tostring(next(seen)) .. " is no key's latest message")
+      -- What was not kept is done, too.
+      local committed = kafka.committed(topic, group)
+      for partition, ends in pairs(kafka.ends(topic)) do assert.equal(ends.high, committed[partition]) end
     end)
   end
 end)
