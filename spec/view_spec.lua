@@ -335,6 +335,63 @@ describe("a view", function()
       end)() })
     end)
 
+    it("shows the same to several walks, whatever changes at random between their turns", function()
+      local seed = tonumber(os.getenv "KH_SEED") or os.time()
+      local function context() return "KH_SEED=" .. seed end
+      math.randomseed(seed)
+      local made, of = of_messages {}
+      local model, rounds, walks = {}, 0, {}
+
+      local function change()
+        local messages = {}
+        for i = 1, 150 do
+          local key, value = tostring(math.random(200)), ("v"):rep(math.random(300)) .. i
+          if math.random(3) == 1 then value = nil end
+          messages[i] = { key = key, value = value }
+          model[key] = value
+          for _, walk in ipairs(walks) do
+            if not value then walk.stays[key] = nil end
+          end
+        end
+        rounds = rounds + 1
+        messages[#messages + 1] = { key = "round", value = tostring(rounds) }
+        model.round = tostring(rounds)
+        assert(of:produce("t", messages))
+        read_until(made, function() return made:get "round" == tostring(rounds) end)
+      end
+
+      local function turn(walk)
+        for _ = 1, math.random(40) do
+          local key, value = walk.next()
+          if not key then
+            walk.is_over = true
+            return
+          end
+          if walk.seen[key] and walk.stays[key] then error(context() .. ": twice: " .. key) end
+          if model[key] ~= value then error(context() .. ": not the value of " .. key) end
+          walk.seen[key] = true
+        end
+      end
+
+      change()
+      for _ = 1, 25 do
+        local walk = { next = made:pairs(), seen = {}, stays = {} }
+        for key in pairs(model) do walk.stays[key] = true end
+        walks[#walks + 1] = walk
+        change()
+        for _, each in ipairs(walks) do
+          if not each.is_over then turn(each) end
+        end
+      end
+      for _, walk in ipairs(walks) do
+        while not walk.is_over do turn(walk) end
+        for key in pairs(walk.stays) do
+          if not walk.seen[key] then error(context() .. ": not met: " .. key) end
+        end
+      end
+      assert.same(model, contents(made))
+    end)
+
     it("ends when it is closed, and may be left, also for the collector", function()
       local made = of_messages { { key = "a", value = "1" }, { key = "b", value = "1" },
         { key = "c", value = "1" } }
