@@ -23,7 +23,7 @@
 #   make matrix          what librdkafka has a part in, with newer ones than Debian's 2.0.2, which
 #                        `make test` runs with; LIBRDKAFKA="2.10.1 2.11.1" for others
 #   make bench           the module beside a plain C loop on librdkafka and other clients, on a real
-#                        Kafka; 25 minutes. QUICK=1: a minute, on an embedded broker.
+#                        Kafka; 40 minutes. QUICK=1: a minute, on an embedded broker.
 #                        LIBRDKAFKA=2.12.1: with that one; WHAT="read start wait hosts", one of them
 #                        or more; bench/run says what else there is
 #   make soak            memory while a topic is tailed live: SECONDS=1200, MESSAGES, FORM, LUA
