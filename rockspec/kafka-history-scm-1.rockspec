@@ -79,6 +79,7 @@ build = {
         "src/lua/broker.c",
         "src/lua/consumer.c",
         "src/lua/doorbell.c",
+        "src/lua/json.c",
         "src/lua/message.c",
         "src/lua/module.c",
         "src/lua/producer.c",

@@ -47,6 +47,7 @@ int kh_open_producer(
 int kh_open_view(lua_State *L); /* "view": { new = } and the class "kafka_history.view" */
 int kh_open_doorbell(lua_State *L); /* "doorbell": a function that makes one */
 int kh_open_alarm(lua_State *L);    /* "alarm": a function; nil where the system has no such fd */
+int kh_open_json(lua_State *L);     /* "escape_json": a function */
 
 #pragma GCC visibility pop
 #endif

@@ -85,6 +85,8 @@ int luaopen_kafka_history_core(lua_State *L)
     lua_setfield(L, -2, "doorbell");
     kh_open_alarm(L);
     lua_setfield(L, -2, "alarm");
+    kh_open_json(L);
+    lua_setfield(L, -2, "escape_json");
     lua_pushcfunction(L, near_names);
     lua_setfield(L, -2, "near");
     lua_pushcfunction(L, set_forget);

@@ -113,15 +113,21 @@ local function expression(pieces)
 end
 
 local json_fields = { "topic", "partition", "offset", "timestamp", "key", "value", "headers" }
+local json_before = [[
+  local key_1, key_2, key_3 = ',"key":"', escape(key), '"'
+  if not key_2 then key_1, key_2, key_3 = other("key", key) end
+  local value_1, value_2, value_3 = ',"value":"', escape(value), '"'
+  if not value_2 then value_1, value_2, value_3 = other("value", value) end
+]]
 local json_parts = {
   "heads[topic][partition]", "decimal(offset)", [[',"timestamp":']],
-  "(timestamp and decimal(timestamp) or 'null')",
-  "','", "member('key', key)", "','", "member('value', value)", "headers_json(headers)", "'}\\n'",
+  "(timestamp and decimal(timestamp) or 'null')", "key_1", "key_2", "key_3", "value_1", "value_2", "value_3",
+  "headers_json(headers)", "'}\\n'",
 }
 
 -- What the lines of a topic's partition begin with.
 local heads = setmetatable({}, { __index = function(topics, topic)
-  local begin = '{"topic":' .. json.string(topic) .. ',"partition":'
+  local begin = '{"topic":"' .. json.escape(topic) .. '","partition":'
   local partitions = setmetatable({}, { __index = function(cache, partition)
     local head = begin .. numbers[partition] .. ',"offset":'
     cache[partition] = head
@@ -133,7 +139,8 @@ end })
 
 -- Where a line is one field and a constant, the constants are put between the lines of a batch at once.
 local template = [[
-local write, numbers, decimal, headers_text, big_endian, member, headers_json, heads, BYTES, LINES = ...
+local write, numbers, decimal, headers_text, big_endian, escape, other, headers_json, heads = ...
+local BYTES, LINES = select(10, ...)
 local concat = table.concat
 local lines, count, bytes = {}, 0, 0
 
@@ -145,7 +152,7 @@ local function drain()
 end
 
 local function handle(@fields@)
-  local line = @line@
+@before@  local line = @line@
   count = count + 1
   lines[count] = line
   bytes = bytes + #line
@@ -181,10 +188,10 @@ function format.compile(text, write, each)
   end
   local line, between, after = line_of(pieces, parts)
   local source = fill(template, { fields = table.concat(fields, ", "), line = line, between = between,
-    after = after })
+    after = after, before = pieces == "json" and json_before or "" })
   local load_text = loadstring or load -- luacheck: std max
   local handle, drain = assert(load_text(source, "=format"))(write, numbers, decimal, headers_text,
-    big_endian, json.member, json.headers, heads, each and 0 or 65536, 4000)
+    big_endian, json.escape, json.other, json.headers, heads, each and 0 or 65536, 4000)
   return { fields = fields, handle = handle, drain = drain }
 end
 

@@ -289,7 +289,9 @@ local function conclude_output(run, ended)
   return attempt(run, function()
     if ended ~= "output" and ended ~= "gone" then output.flush() end
     if not run.consumer or silent[ended] or is_over(run, ended) then return "done" end
-    run.screen:verdict(run.consumer, ended == "interrupted" and "interrupted" or "ended")
+    if #run.consumer:progress().partitions == 0 then return "done" end
+    local live = run.consumer:caught_up():is_ready()
+    run.screen:verdict(run.consumer, ended == "interrupted" and ended or live and "ended" or nil)
     return "done"
   end)
 end
