@@ -55,10 +55,20 @@ static void begin_turn(kh_consumer *c, int64_t now_ms)
     kh_meter_note(&c->meter, c->catchup, c->places.count, now_ms);
 }
 
+static void tell_forgotten(kh_consumer *c)
+{
+    c->must_forget = false;
+    c->forget(c->forget_opaque);
+    for (int i = 0; i < c->places.count; i++)
+        c->places.all[i].must_forget = false;
+}
+
 static int end_turn(kh_consumer *c, int64_t now_ms, const kh_message **messages)
 {
     if (is_member(c)) /* a rebalance may have been noted in this turn */
         kh_consumer_serve_group(c, now_ms);
+    if (c->must_forget)
+        tell_forgotten(c);
     kh_consumer_ask_if_due(c, now_ms);
     kh_fetching_poke(&c->fetching, now_ms);
     if (c->has_error && !has_batch(c)) {
@@ -128,11 +138,15 @@ kh_location kh_consumer_locate(const kh_consumer *c, int index)
     return (kh_location){.topic = place->topic, .partition = place->partition};
 }
 
-void kh_consumer_on_forget(kh_consumer *c, void (*forget)(void *opaque, int partition),
-                           void *opaque)
+void kh_consumer_on_forget(kh_consumer *c, void (*forget)(void *opaque), void *opaque)
 {
     c->forget = forget;
     c->forget_opaque = opaque;
+}
+
+bool kh_consumer_is_forgotten(const kh_consumer *c, int index)
+{
+    return c->places.all[index].must_forget;
 }
 
 void kh_consumer_fail(kh_consumer *c, const char *name, const char *text)

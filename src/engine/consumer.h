@@ -93,12 +93,14 @@ typedef struct kh_location {
 
 kh_location kh_consumer_locate(const kh_consumer *consumer, int index);
 
-/* For hosts that keep what they have read: `forget` is called, from inside a step, with the index
- * of a partition of which that counts no more: its log was truncated or made anew, its topic is
- * gone, or it is another member's now. When it comes back to this member it is read from where it
- * was begun, not from where reading stopped. */
-void kh_consumer_on_forget(kh_consumer *consumer, void (*forget)(void *opaque, int partition),
-                           void *opaque);
+/* For hosts that keep what they have read: `forget` is called at the end of a step when what was
+ * read of some partitions counts no more: a log was truncated or made anew, a topic is gone, or a
+ * partition is another member's now. When it comes back to this member it is read from where it was
+ * begun, not from where reading stopped. */
+void kh_consumer_on_forget(kh_consumer *consumer, void (*forget)(void *opaque), void *opaque);
+
+/* Within `forget`: is it one of those? */
+bool kh_consumer_is_forgotten(const kh_consumer *consumer, int index);
 
 const kh_error *kh_consumer_error(const kh_consumer *consumer);
 

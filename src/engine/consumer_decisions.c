@@ -54,6 +54,13 @@ static void on_gap(kh_consumer *c, const kh_action *action)
     kh_tell_gap(&to, action);
 }
 
+/* A host looks through all that it keeps: once for all the places of a step. */
+void kh_consumer_forget(kh_consumer *c, int index)
+{
+    c->places.all[index].must_forget = true;
+    c->must_forget = true;
+}
+
 /* What was read of a log that is no more. Where there is none instead, nothing else tells
  * librdkafka to drop what it has queued of it. */
 static void forget_log(kh_consumer *c, int index)
@@ -62,7 +69,7 @@ static void forget_log(kh_consumer *c, int index)
 
     if (c->forget == NULL)
         return;
-    c->forget(c->forget_opaque, index);
+    kh_consumer_forget(c, index);
     if (place->gone && place->assigned && !place->parked)
         kh_fetching_begin_anew(&c->fetching, index);
 }

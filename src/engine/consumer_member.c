@@ -31,7 +31,7 @@ static void revoke_place(kh_consumer *c, int index)
     place->assigned = false;
     place->forgotten = c->forget != NULL;
     if (place->forgotten)
-        c->forget(c->forget_opaque, index);
+        kh_consumer_forget(c, index);
     kh_consumer_feed(c, &(kh_event){.type = KH_EVENT_REVOKE, .partition = index});
 }
 

@@ -86,8 +86,9 @@ struct kh_consumer {
     bool must_try_refused;
     int64_t refused_again_ms; /* when silence from them is another refusal; INT64_MAX: never */
 
-    void (*forget)(void *opaque, int partition); /* see kh_consumer_on_forget; NULL: nobody asks */
+    void (*forget)(void *opaque); /* see kh_consumer_on_forget; NULL: nobody asks */
     void *forget_opaque;
+    bool must_forget; /* places, and tell so at the end of the step */
 
     kh_message *batch; /* handed out */
     int *batch_places;
@@ -156,6 +157,9 @@ void kh_consumer_choose_history(kh_consumer *c, const kh_step *how);
 /* --- consumer_decisions.c --- */
 
 kh_teller kh_consumer_teller(kh_consumer *c);
+
+/* What was read of the place counts no more: whoever has kept it will be told. */
+void kh_consumer_forget(kh_consumer *c, int index);
 
 /* An event for kh_catchup; what it decides is carried out. */
 void kh_consumer_feed(kh_consumer *c, const kh_event *event);

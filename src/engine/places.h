@@ -26,6 +26,7 @@ typedef struct kh_place { /* a partition of a topic */
     bool assigned;      /* it is this consumer's to read */
     bool begun;         /* it was, once at least */
     bool forgotten;     /* and nobody has kept what was read of it then */
+    bool must_forget;   /* and whoever has kept that is to be told */
     int32_t refused_by; /* the broker that says that the position lies outside the log; -1: none */
     int64_t committed;  /* in a group: what the group has as this partition's offset; -1: unknown */
 } kh_place;

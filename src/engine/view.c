@@ -28,19 +28,17 @@ static void remove_record(const kh_view *view, kh_keys *keys, kh_record *record)
     kh_keys_remove(keys, record);
 }
 
-/* What the partition has put there counts no more. */
-static void forget(void *opaque, int partition)
+/* What some partitions have put there counts no more. */
+static void forget(void *opaque)
 {
     kh_view *view = opaque;
-    kh_keys *keys = &view->topics[kh_consumer_locate(view->consumer, partition).topic];
 
-    for (kh_record *record = keys->all; record != NULL;) {
-        kh_record *next = record->hh.next;
-
-        if (record->place == partition)
-            remove_record(view, keys, record);
-        record = next;
-    }
+    for (int i = 0; i < view->topic_count; i++)
+        for (kh_record *record = view->topics[i].all, *next; record != NULL; record = next) {
+            next = record->hh.next;
+            if (kh_consumer_is_forgotten(view->consumer, record->place))
+                remove_record(view, &view->topics[i], record);
+        }
 }
 
 kh_view *kh_view_new(kh_consumer *consumer, kh_error *error)
