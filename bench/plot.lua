@@ -48,7 +48,8 @@ end
 
 -- --- gnuplot --------------------------------------------------------------------------------------------
 
-local colours = { "#222222", "#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#009e73", "#cc79a7" }
+local colours = { "#222222", "#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#009e73", "#cc79a7", "#999999",
+  "#b8a000" }
 
 local function draw(name, title, settings, data, curves)
   local pipe = assert(io.popen("gnuplot", "w"))
@@ -138,7 +139,8 @@ if read then
   for _, work in ipairs { "count", "table" } do
     bars("read-" .. work, ("Reading history, handler: %s"):format(work), "million messages/s",
       filter(read, function(row)
-        return row.work == work and not row.contestant:find "+ " and not row.contestant:find "tables"
+        local name = row.contestant
+        return row.work == work and not (name:find "+ " or name:find "tables" or name:find " fast ")
       end), rate)
   end
   bars("read-allocators", "Reading 8 x 100 B with another allocator preloaded, handler: count",
