@@ -147,6 +147,15 @@ end]], ".lua")
       assert.matches("no/such/file.lua: No such file", result.stderr, 1, true)
     end)
 
+    it("that ends the reading, by cancel and by close", function()
+      for _, way in ipairs { "cancel", "close" } do
+        local result = command.run(with(five, "--progress", "always", "-e",
+          ("print(msg.value); if msg.value == '2' then consumer:%s() end"):format(way)))
+        assert.same({ "1\n2\n", 0 }, { result.stdout, result.status })
+        assert.matches("^ended at 40%%: 2 messages ", result.stderr)
+      end
+    end)
+
     it("a failure of caught_up, tick or close ends it, too", function()
       for _, name in ipairs { "caught_up", "close" } do
         local result = handled(("return { handle = print, %s = function() error 'odd' end }"):format(name))
@@ -327,5 +336,33 @@ end]], ".lua")
     assert.equal(124, result.status)
     result = run("-X", "bootstrap.servers=" .. shop:addresses(), "-t", "t", "--until", "caught-up")
     assert.equal("1\n2\n", result.stdout)
+  end)
+
+  it("takes the fast build of a checkout, unless the plain one is newer", function()
+    local lua = child.interpreter()
+    local out = lua:find "luajit" and "luajit/" or ""
+    local top = child.output "mktemp -d":match "%S+"
+    local function sh(line) return (child.output("cd " .. top .. " && { " .. line .. "; } 2>&1")) end
+    local here = child.output "pwd":match "%S+"
+    sh(("ln -s %s/lua lua && mkdir -p bin build/%skafka_history build/mimalloc/%skafka_history && "
+      .. "cp %s/bin/kafka-history bin/ && cp %s/build/%skafka_history/core.so build/%skafka_history/ && "
+      .. "cp build/%skafka_history/core.so build/mimalloc/%skafka_history/"):format(here, out, out, here, here,
+      out, out, out, out))
+    command.write(top .. "/t.jsonl", "1\n")
+    local line = ("env -u LUA_PATH -u LUA_CPATH KAFKA_HISTORY_LUA=%s bin/kafka-history --embedded t.jsonl "
+      .. "-c 1 "
+      .. "-e 'for l in io.lines \"/proc/self/maps\" do local p = l:match \"build/.*core%%.so\"; "
+      .. "if p then print(p) return end end'"):format(lua)
+    local fast, plain = ("build/mimalloc/%skafka_history/core.so"):format(out),
+      ("build/%skafka_history/core.so"):format(out)
+    sh(("touch -d 2020-01-01 %s"):format(plain))
+    assert.equal(fast .. "\n", sh(line))
+    sh(("touch -d 2020-01-01 %s && touch %s"):format(fast, plain))
+    assert.equal(plain .. "\n", sh(line))
+    sh(("rm %s"):format(fast))
+    assert.equal(plain .. "\n", sh(line))
+    sh(("rm %s"):format(plain))
+    assert.matches("is not built for this Lua", sh(line))
+    os.execute("rm -rf " .. top)
   end)
 end)

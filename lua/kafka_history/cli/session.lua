@@ -217,15 +217,19 @@ local function tick(run)
   end
 end
 
+local function is_caught_up(run)
+  return run.consumer:progress().fraction == 1
+end
+
 local function on_timeout(run)
-  if run.consumer:caught_up():is_ready() then return "done" end
+  if is_caught_up(run) then return "done" end
   stop("timeout", "not caught up after %g s", run.options.timeout)
 end
 
 -- How a call of read_history has ended; nil: it goes on.
 local function conclude(run, ok, err, code, raised)
   if ok then return nil end
-  if code == "CANCELLED" then return run.reason == "changed" and "changed" or "done" end
+  if code == "CANCELLED" or code == "CLOSED" then return run.reason == "changed" and "changed" or "done" end
   if code == "TIMEOUT" then return on_timeout(run) end
   if type(raised) == "table" and (raised == output.failure or raised.ended) then error(raised, 0) end
   if code == "HANDLER" then stop("handler", failure.describe(run.options, err)) end
@@ -247,6 +251,7 @@ local function read_all(run)
   local ended = read(run, handle, "caught_up")
   if ended then return ended end
   output.flush()
+  run.told = true
   run.screen:verdict(run.consumer, "caught up", not run.options.until_caught_up
     and "waiting for more messages; Ctrl-C ends it")
   call(run, "caught_up")
@@ -278,9 +283,9 @@ local function attempt(run, body)
   return explain(value)
 end
 
--- The reading ends by its own will, and the verdict has been given.
+-- The reading has ended at the end of history, and the verdict has been given.
 local function is_over(run, ended)
-  return ended == "done" and run.options.until_caught_up and not run.reason
+  return ended == "done" and run.options.until_caught_up and run.told
 end
 
 local silent = { usage = true, output = true, gone = true, changed = true }
@@ -290,8 +295,7 @@ local function conclude_output(run, ended)
     if ended ~= "output" and ended ~= "gone" then output.flush() end
     if not run.consumer or silent[ended] or is_over(run, ended) then return "done" end
     if #run.consumer:progress().partitions == 0 then return "done" end
-    local live = run.consumer:caught_up():is_ready()
-    run.screen:verdict(run.consumer, ended == "interrupted" and ended or live and "ended" or nil)
+    run.screen:verdict(run.consumer, ended == "interrupted" and ended or is_caught_up(run) and "ended" or nil)
     return "done"
   end)
 end
@@ -308,7 +312,7 @@ local function finish_handler(run)
 end
 
 local function one_reading(run)
-  run.reason, run.parts = nil, nil
+  run.reason, run.parts, run.told = nil, nil, false
   run.screen:begin()
   run.look_at, run.handler_tick_at = now() + LOOK, now() + HANDLER_TICK
   open(run)
