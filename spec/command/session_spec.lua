@@ -346,8 +346,8 @@ end]], ".lua")
     local here = child.output "pwd":match "%S+"
     sh(("ln -s %s/lua lua && mkdir -p bin build/%skafka_history build/mimalloc/%skafka_history && "
       .. "cp %s/bin/kafka-history bin/ && cp %s/build/%skafka_history/core.so build/%skafka_history/ && "
-      .. "cp build/%skafka_history/core.so build/mimalloc/%skafka_history/"):format(here, out, out, here, here,
-      out, out, out, out))
+      .. "cp build/%skafka_history/core.so build/mimalloc/%skafka_history/"):format(here, out, out, here,
+      here, out, out, out, out))
     command.write(top .. "/t.jsonl", "1\n")
     local line = ("env -u LUA_PATH -u LUA_CPATH KAFKA_HISTORY_LUA=%s bin/kafka-history --embedded t.jsonl "
       .. "-c 1 "
