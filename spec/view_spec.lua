@@ -188,6 +188,7 @@ describe("a view", function()
       assert.equal("1", made:get("a", "t"))
       assert.matches('pairs: this view has no topic "u"', reading.raised(function() made:pairs "u" end))
       assert.matches('len: this view has no topic "u"', reading.raised(function() made:len "u" end))
+      assert.matches("len: expected a topic's name, got a number", reading.raised(function() made:len(1) end))
     end)
 
     it("names options that it does not know or take, at the caller's line", function()

@@ -270,19 +270,20 @@ static int view_message(lua_State *L)
     return 1;
 }
 
-/* len([topic]), and #view: how many keys there are. */
+/* len([topic]), and #view, where Lua gives the view twice: how many keys there are. */
 static int view_len(lua_State *L)
 {
     struct view *view = check(L);
+    bool is_named = !lua_isnoneornil(L, 2) && !lua_rawequal(L, 1, 2);
+    int first = 0;
+    int end = 0;
     size_t keys = 0;
 
-    if (!is_open(view)) {
-        lua_pushinteger(L, 0);
-        return 1;
+    if (is_open(view)) {
+        first = is_named ? check_topic(L, view, "len", 2) : 0;
+        end = is_named ? first + 1 : kh_view_topic_count(view->engine);
     }
-    if (lua_type(L, 2) == LUA_TSTRING)
-        keys = kh_view_count(view->engine, check_topic(L, view, "len", 2));
-    for (int i = 0; i < kh_view_topic_count(view->engine) && lua_type(L, 2) != LUA_TSTRING; i++)
+    for (int i = first; i < end; i++)
         keys += kh_view_count(view->engine, i);
     lua_pushinteger(L, (lua_Integer)keys);
     return 1;
