@@ -296,15 +296,6 @@ end]], ".lua")
       end
       assert.equal("", running:stderr())
     end)
-
-    it("each message of a group once, and goes on where it was", function()
-      local shop = reading.broker { t = 1 }
-      assert(shop:produce("t", { "1", "2" }))
-      local line = { "-b", shop:addresses(), "-t", "t", "--group", "g", "-X", "fetch.wait.max.ms=10",
-        "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500" }
-      assert.equal("1\n", command.run(with(line, "--count", "1")).stdout)
-      assert.equal("2\n", command.run(with(line, "-u", "caught-up", "-e", "print(msg.value)")).stdout)
-    end)
   end)
 
   it("--watch runs what a file has become from the start, with nothing left of what was", function()
