@@ -15,11 +15,11 @@ local options = {
 }
 
 describe("a history read through a network that fails", function()
-  local one, between, topic, small
+  local one, between, bound, topic, small
 
   setup(function()
     one = cluster.start(1, "--proxy-port " .. port)
-    local bound = one:tool("addresses --listener PROXY"):match ":(%d+)"
+    bound = one:tool("addresses --listener PROXY"):match ":(%d+)"
     between = proxy.start(port, bound)
     topic = one:create("network", 2)
     small = one:create("network", 3)
@@ -98,6 +98,21 @@ describe("a history read through a network that fails", function()
       consumer:close()
     end)
   end
+
+  -- The broker is reached; it tells clients to come to where nobody answers.
+  it("cannot start where the address that the broker advertises is out of reach, and says that", function()
+    between:say "refuse"
+    local consumer = assert(history.new {
+      addresses = "127.0.0.1:" .. bound, topics = small, options = options, start_timeout = 2,
+    })
+    local ok, err = consumer:read_history(function() end, { timeout = 30 })
+    between:say "pass"
+    assert.is_nil(ok)
+    assert.matches("names leaders of the partitions that have not all answered within 2 s", err, 1, true)
+    assert.matches(("127.0.0.1:%d, which a broker named ("):format(port), err, 1, true)
+    assert(consumer:read_history(function() end, { stop_at = "caught_up", timeout = 20 }))
+    consumer:close()
+  end)
 
   for _, fault in ipairs { "close", "swallow" } do
     it(("is whole, or ends with an error, when a request is lost: \"%s n\", n = 1 to 30"):format(fault),

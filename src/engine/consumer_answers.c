@@ -85,22 +85,35 @@ bool kh_consumer_add_places(kh_consumer *c, int topic, int32_t count)
                               kh_places_add(&c->places, topic, count));
 }
 
-/* Brokers that were reached name the addresses at which their partitions are led. */
+/* A broker has answered that it knows the topics; what is still missing is asked of their leaders,
+ * at the addresses that brokers name. */
+static bool was_reached(const kh_snapshot *snapshot)
+{
+    for (int i = 0; i < snapshot->topic_count; i++)
+        if (snapshot->topics[i].partition_count > 0)
+            return true;
+    return false;
+}
+
 static void tell_silence(kh_consumer *c, const kh_snapshot *snapshot)
 {
     const char *addresses = c->settings->addresses;
     double seconds = (double)c->settings->start_timeout_ms / 1000;
 
-    if (kh_contacts_have_others(&c->contacts, addresses))
-        kh_error_set(&c->error, snapshot->error.name,
-                     "%.200s: a broker there names others, and not all of them answered within "
-                     "%.3g s; check that the addresses they advertise can be reached from here",
-                     addresses, seconds);
-    else
-        kh_error_set(&c->error, snapshot->error.name,
-                     "no broker of %.200s answered within %.3g s; check the addresses and that the "
-                     "brokers run",
-                     addresses, seconds);
+    if (was_reached(snapshot)) {
+        kh_error_set(
+            &c->error, snapshot->error.name,
+            "a broker of %.200s names leaders of the partitions that have not all answered "
+            "within %.3g s; check that the addresses which the brokers advertise can be "
+            "reached from here",
+            addresses, seconds);
+        kh_contacts_append_named(&c->contacts, addresses, c->error.text, sizeof c->error.text);
+        return;
+    }
+    kh_error_set(&c->error, snapshot->error.name,
+                 "no broker of %.200s answered within %.3g s; check the addresses and that the "
+                 "brokers run",
+                 addresses, seconds);
     kh_contacts_append(&c->contacts, addresses, c->error.text, sizeof c->error.text);
 }
 

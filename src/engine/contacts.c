@@ -14,14 +14,31 @@ static size_t measure_protocol(const char *address, size_t length)
     return 0;
 }
 
-/* Behind "bootstrap: " or a broker's number and ": "; NULL: it is neither. */
-static const char *skip_name(const char *text)
+/* The length of the address at the beginning of the words; what is said of it stands behind
+ * "/bootstrap: ", or the broker's number and ": ". 0: it is no address. */
+static int measure_address(const char *words, const char **said)
 {
-    size_t length = strspn(text, "0123456789");
+    size_t length = strcspn(words, "/ ");
+    const char *name = words + length + 1;
+    size_t name_length;
 
-    if (strncmp(text, "bootstrap", strlen("bootstrap")) == 0)
-        length = strlen("bootstrap");
-    return length > 0 && strncmp(text + length, ": ", 2) == 0 ? text + length + 2 : NULL;
+    if (words[length] != '/' || length == 0)
+        return 0;
+    name_length = strncmp(name, "bootstrap", strlen("bootstrap")) == 0 ? strlen("bootstrap")
+                                                                       : strspn(name, "0123456789");
+    *said = name + name_length + 2;
+    return name_length > 0 && strncmp(name + name_length, ": ", 2) == 0 ? (int)length : 0;
+}
+
+/* The same where it ends with ": ", as in what is said of a coordinator. */
+static int measure_coordinator(const char *words, const char **said)
+{
+    size_t length = strcspn(words, " ");
+
+    if (length < 2 || words[length - 1] != ':' || words[length] != ' ')
+        return 0;
+    *said = words + length + 1;
+    return (int)length - 1;
 }
 
 static kh_contact *find(kh_contacts *contacts, const char *address, int length)
@@ -44,19 +61,17 @@ static size_t measure(const char *words)
 
 void kh_contacts_note(kh_contacts *contacts, const char *words)
 {
-    const char *address = words + measure_protocol(words, strcspn(words, " "));
-    const char *slash = strchr(address, '/');
-    const char *said;
+    static const char coordinator[] = "GroupCoordinator: ";
+    bool is_coordinator = strncmp(words, coordinator, sizeof coordinator - 1) == 0;
+    const char *address = is_coordinator ? words + sizeof coordinator - 1 : words;
+    const char *said = NULL;
     kh_contact *contact;
     int length;
 
-    if (slash == NULL || slash == address || slash - address >= (int)sizeof contact->address ||
-        strcspn(address, " ") < (size_t)(slash - address))
+    address += measure_protocol(address, strcspn(address, " "));
+    length = is_coordinator ? measure_coordinator(address, &said) : measure_address(address, &said);
+    if (length == 0 || length >= (int)sizeof contact->address)
         return;
-    said = skip_name(slash + 1);
-    if (said == NULL)
-        return;
-    length = (int)(slash - address);
     contact = find(contacts, address, length);
     if (contact == NULL && contacts->count == KH_CONTACTS_MAX) {
         contacts->is_full = true;
@@ -70,6 +85,8 @@ void kh_contacts_note(kh_contacts *contacts, const char *words)
 }
 
 /* --- for people ------------------------------------------------------------------------------- */
+
+static const char first_opening[] = "; tried ";
 
 /* The contact's number; -1: nothing is known. librdkafka adds the port where there is none. */
 static int find_configured(const kh_contacts *contacts, const char *address, size_t length)
@@ -110,17 +127,6 @@ static void mark_configured(const kh_contacts *contacts, const char *addresses,
     }
 }
 
-bool kh_contacts_have_others(const kh_contacts *contacts, const char *addresses)
-{
-    bool marks[KH_CONTACTS_MAX] = {false};
-
-    mark_configured(contacts, addresses, marks);
-    for (int i = 0; i < contacts->count; i++)
-        if (!marks[i])
-            return true;
-    return false;
-}
-
 static void append(char *text, size_t size, const char *words)
 {
     size_t at = strlen(text);
@@ -151,13 +157,12 @@ static void append_configured(const kh_contacts *contacts, const char *addresses
     }
 }
 
-void kh_contacts_append(const kh_contacts *contacts, const char *addresses, char *text, size_t size)
+static void append_named(const kh_contacts *contacts, const char *addresses, char *text,
+                         size_t size, const char *opening)
 {
     bool marks[KH_CONTACTS_MAX] = {false};
-    const char *opening = "; tried ";
 
     mark_configured(contacts, addresses, marks);
-    append_configured(contacts, addresses, text, size, &opening);
     for (int i = 0; i < contacts->count; i++) {
         char told[384];
 
@@ -168,4 +173,18 @@ void kh_contacts_append(const kh_contacts *contacts, const char *addresses, char
         append(text, size, told);
         opening = ", ";
     }
+}
+
+void kh_contacts_append(const kh_contacts *contacts, const char *addresses, char *text, size_t size)
+{
+    const char *opening = first_opening;
+
+    append_configured(contacts, addresses, text, size, &opening);
+    append_named(contacts, addresses, text, size, opening);
+}
+
+void kh_contacts_append_named(const kh_contacts *contacts, const char *addresses, char *text,
+                              size_t size)
+{
+    append_named(contacts, addresses, text, size, first_opening);
 }

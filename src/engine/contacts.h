@@ -3,8 +3,9 @@
  * errors tell.
  *
  * Its errors of a broker begin with the broker: "k1:9092/bootstrap: ..." for a configured address,
- * "k1:9092/7: ..." for one that a broker has named (what brokers call advertised.listeners). Pure,
- * and bounded: what is said of more than KH_CONTACTS_MAX addresses is not kept. One thread.
+ * "k1:9092/7: ..." for one that a broker has named (what brokers call advertised.listeners), and
+ * "GroupCoordinator: k1:9092: ..." for one of those. Pure, and bounded: what is said of more than
+ * KH_CONTACTS_MAX addresses is not kept. One thread.
  */
 #ifndef KH_CONTACTS_H
 #define KH_CONTACTS_H
@@ -31,15 +32,15 @@ typedef struct kh_contacts {
 /* Takes an error in librdkafka's words; one that is about no address changes nothing. */
 void kh_contacts_note(kh_contacts *contacts, const char *words);
 
-/* Was something heard of other addresses than these, host:port,host:port? Brokers have named them.
- */
-bool kh_contacts_have_others(const kh_contacts *contacts, const char *addresses);
-
 /* Appends "; tried k1:9092 (Connection refused), k2:9092 (nothing came back)" to the text in a
- * field of that size, for these addresses and those that brokers named. What does not fit is cut.
- */
+ * field of that size, for these addresses, host:port,host:port, and for those that brokers named.
+ * What does not fit is cut. */
 void kh_contacts_append(const kh_contacts *contacts, const char *addresses, char *text,
                         size_t size);
+
+/* The same for those that brokers named alone, if there are any. */
+void kh_contacts_append_named(const kh_contacts *contacts, const char *addresses, char *text,
+                              size_t size);
 
 #pragma GCC visibility pop
 #endif

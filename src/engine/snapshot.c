@@ -196,8 +196,9 @@ static void note_offset(void *opaque, const rd_kafka_topic_partition_t *found)
         partition->at_time = found->offset;
         return;
     }
+    /* Of a leader that was not reached librdkafka 2.16 says -1, and no error. */
     if (found->err != 0 || found->offset < 0) {
-        partition->error = found->err != 0 ? found->err : RD_KAFKA_RESP_ERR__NO_OFFSET;
+        partition->error = found->err != 0 ? found->err : RD_KAFKA_RESP_ERR__TIMED_OUT;
         return;
     }
     switch (answer->question) {
