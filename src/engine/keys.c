@@ -104,15 +104,6 @@ kh_record *kh_keys_put(kh_keys *keys, const rd_kafka_message_t *message, int pla
     return old != NULL ? exchange(keys, old, record) : add(keys, record, hash);
 }
 
-bool kh_keys_move_last(kh_keys *keys, kh_record *record)
-{
-    unsigned hash = record->hh.hashv;
-
-    if (record->hh.next == NULL)
-        return true;
-    return add(keys, kh_keys_take(keys, record), hash) != NULL;
-}
-
 kh_record *kh_keys_release(kh_keys *keys)
 {
     kh_record *first = keys->all;

@@ -2,7 +2,7 @@
  * kh_keys: records by their keys, the latest of each: uthash with XXH3.
  *
  * Plain data of one owner, on one thread; it owns its records. They stand in the order in which
- * their keys came, or were moved to the end: walk from `all` by `hh.next`.
+ * their keys came: walk from `all` by `hh.next`.
  */
 #ifndef KH_KEYS_H
 #define KH_KEYS_H
@@ -10,7 +10,6 @@
 #include "record.h"
 
 #include <librdkafka/rdkafka.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,9 +31,6 @@ kh_record *kh_keys_find(const kh_keys *keys, const void *key, size_t length);
 /* Keeps a message, which has a key, in the place of the one that was kept under it: the record,
  * which may be that one, overwritten. NULL: out of memory; nothing has changed. */
 kh_record *kh_keys_put(kh_keys *keys, const rd_kafka_message_t *message, int place);
-
-/* Makes it the last one. False: out of memory; it is gone. */
-bool kh_keys_move_last(kh_keys *keys, kh_record *record);
 
 /* Takes it out; the caller's to free. */
 kh_record *kh_keys_take(kh_keys *keys, kh_record *record);

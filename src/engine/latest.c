@@ -1,11 +1,14 @@
 /*
- * Those with a key stand in a kh_keys, the latest at its end: that is the order of their offsets.
- * Those without stand in a list of their own; taking them out merges the two.
+ * Those with a key stand in a kh_keys, in the order in which their keys came: they are put into
+ * that of their offsets once, when taking begins, as moving each that is replaced would touch its
+ * neighbours in memory as well. Those without stand in a list of their own; taking them out merges
+ * the two.
  */
 #include "latest.h"
 #include "keys.h"
 
 #include <stdlib.h>
+#include <utlist.h>
 
 struct place {
     kh_keys keys;
@@ -69,11 +72,66 @@ bool kh_latest_keep(kh_latest *latest, int place_number, const rd_kafka_message_
         if (record != NULL)
             kh_keys_remove(&place->keys, record);
     } else {
-        record = kh_keys_put(&place->keys, message, place_number);
-        kept = record != NULL && kh_keys_move_last(&place->keys, record);
+        kept = kh_keys_put(&place->keys, message, place_number) != NULL;
     }
     latest->bytes += place->keys.bytes - before;
     return kept;
+}
+
+/* A record by its offset, so that sorting does not look at each of them in memory again and again.
+ */
+struct spot {
+    int64_t offset;
+    kh_record *record;
+};
+
+static int compare_spots(const void *a, const void *b)
+{
+    const struct spot *left = a, *right = b;
+
+    return (left->offset > right->offset) - (left->offset < right->offset);
+}
+
+static int compare_records(const kh_record *left, const kh_record *right)
+{
+    return (left->offset > right->offset) - (left->offset < right->offset);
+}
+
+static kh_record *sort(kh_record *first, size_t count)
+{
+    struct spot *spots = malloc(count * sizeof *spots);
+    kh_record *record = first;
+
+    if (spots == NULL) { /* slower, in no more memory */
+        LL_SORT2(first, compare_records, hh.next);
+        return first;
+    }
+    for (size_t i = 0; i < count; i++, record = record->hh.next)
+        spots[i] = (struct spot){.offset = record->offset, .record = record};
+    qsort(spots, count, sizeof *spots, compare_spots);
+    for (size_t i = 0; i < count; i++)
+        spots[i].record->hh.next = i + 1 < count ? spots[i + 1].record : NULL;
+    first = spots[0].record;
+    free(spots);
+    return first;
+}
+
+/* From here on each counts for itself; the table that finds them is gone. */
+static void begin_taking(kh_latest *latest, struct place *place)
+{
+    size_t count = kh_keys_count(&place->keys);
+    bool is_sorted = true;
+
+    latest->bytes -= place->keys.bytes;
+    place->keyed = kh_keys_release(&place->keys);
+    for (const kh_record *record = place->keyed; record != NULL; record = record->hh.next) {
+        const kh_record *next = record->hh.next;
+
+        latest->bytes += kh_record_size(record);
+        is_sorted = is_sorted && (next == NULL || record->offset < next->offset);
+    }
+    if (!is_sorted)
+        place->keyed = sort(place->keyed, count);
 }
 
 static kh_record *take_first(kh_record **list)
@@ -89,13 +147,8 @@ kh_record *kh_latest_take(kh_latest *latest, int place_number)
     struct place *place = &latest->places[place_number];
     kh_record *record;
 
-    if (place->keys.all != NULL) {
-        /* From here on each counts for itself; the table that finds them is gone. */
-        latest->bytes -= place->keys.bytes;
-        place->keyed = kh_keys_release(&place->keys);
-        for (record = place->keyed; record != NULL; record = record->hh.next)
-            latest->bytes += kh_record_size(record);
-    }
+    if (place->keys.all != NULL)
+        begin_taking(latest, place);
     if (place->keyed != NULL &&
         (place->unkeyed == NULL || place->keyed->offset < place->unkeyed->offset))
         record = take_first(&place->keyed);
