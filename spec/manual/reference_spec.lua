@@ -264,6 +264,22 @@ describe("the reference", function()
     assert.is_true(count > 20)
   end)
 
+  it("has the same exit statuses of the command as its manual page and its help", function()
+    local function numbers(text, pattern)
+      local found = {}
+      for number in text:gmatch(pattern) do found[number] = true end
+      return sorted(found)
+    end
+    local page = numbers(read_file "doc/command.md", "\n| (%d+) |")
+    local man = read_file "doc/kafka-history.1":match "%.SH EXIT STATUS\n(.-)\n%.SH"
+    assert.is_true(#page >= 6)
+    assert.same(page, numbers("\n" .. man, "\n *(%d+)  "))
+    local pipe = assert(io.popen "bin/kafka-history --help")
+    local help = pipe:read "a":match "\nExit status:\n(.*)$"
+    pipe:close()
+    assert.same(page, numbers(help, "%f[%d](%d+) [%a-]"))
+  end)
+
   it("names every part of the engine in its architecture", function()
     local architecture = read_file "doc/architecture.md"
     local list = assert(io.popen "ls src/engine/*.h")
