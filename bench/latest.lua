@@ -44,8 +44,8 @@ local function others()
   return found
 end
 
-local contestants = race.choose(bases(), with_work("latest", by_partition), with_work("view", by_topic),
-  others())
+local contestants = race.choose(bases(), with_work("kept", by_partition), with_work("latest", by_partition),
+  with_work("view", by_topic), others())
 local numbers, base_numbers = {}, {}
 for i, contestant in ipairs(contestants) do numbers[contestant.name] = i end
 for i, contestant in ipairs(contestants) do base_numbers[i] = numbers[contestant.base or contestant.name] end
