@@ -53,7 +53,7 @@ INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 
 # Where the sources of mimalloc are; tools/mimalloc fetches them there.
-MIMALLOC ?= build/mimalloc/source
+MIMALLOC ?= build/mimalloc/source-3.3.2
 
 BASE := $(OUT)
 ifneq ($(filter-out mimalloc,$(ALLOCATOR)),)
@@ -92,11 +92,8 @@ KH_LIBS = $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free strdup strnd
 	$(filter-out -lrdkafka,$(shell $(PKG_CONFIG) --static --libs rdkafka)) -pthread
 # Some tests of the engine have functions of librdkafka's themselves.
 TEST_LIBS = -Wl,--allow-multiple-definition
-# A module that is loaded late may find no room for thread-local variables of the usual kind. Huge pages
-# and memory ahead of need took a third more of it, and made nothing faster.
+# A module that is loaded late may find no room for thread-local variables of the usual kind.
 MIMALLOC_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden -ftls-model=local-dynamic -ffunction-sections \
-	-DMI_BUILD_RELEASE -DNDEBUG -DMI_SKIP_COLLECT_ON_EXIT=1 \
-	-DMI_DEFAULT_ALLOW_THP=0 -DMI_DEFAULT_ARENA_EAGER_COMMIT=0 \
 	-isystem $(MIMALLOC)/include -isystem $(MIMALLOC)/src
 ifdef SANITIZE
 MIMALLOC_CFLAGS += -fsanitize=address -fno-omit-frame-pointer -DMI_TRACK_ASAN=1

@@ -77,6 +77,23 @@ describe("the fast build", function()
     assert.equal(6, count)
   end)
 
+  it("leaves the process's signals and its huge pages as they are", function()
+    local before, after = run([[
+      local function settings()
+        local lines = {}
+        for line in io.lines "/proc/self/status" do
+          if line:find "^Sig[BIC]" or line:find "^THP" then lines[#lines + 1] = line:gsub("%s+", " ") end
+        end
+        return table.concat(lines, ", ")
+      end
+      print(settings())
+      require "kafka_history"
+      print(settings())
+    ]]):match "^([^\n]+)\n([^\n]+)\n$"
+    assert.matches("SigIgn", before)
+    assert.equal(before, after)
+  end)
+
   it("loads neither librdkafka nor mimalloc", function()
     assert.equal("", run(reads .. [[
       assert(read() == 2000)

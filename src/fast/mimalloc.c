@@ -9,6 +9,19 @@
  * All of mimalloc is one file for the compiler, so that it can inline what is below. The Makefile
  * takes its directory as one of the system's: its warnings are not ours.
  */
+
+/* As its own build makes a release. */
+#define MI_BUILD_RELEASE 1
+#define NDEBUG 1
+
+/* The module stays in memory, and librdkafka's threads may run until the end of the process. */
+#define MI_SKIP_COLLECT_ON_EXIT 1
+
+/* Asking for huge pages and for memory ahead of need took a third more of it, and made nothing
+ * faster. Not MI_DEFAULT_ALLOW_THP: that would forbid huge pages to the whole process. */
+#define MI_NO_THP 1
+#define MI_DEFAULT_ARENA_EAGER_COMMIT 0
+
 #include <static.c>
 
 void *__wrap_malloc(size_t size);
