@@ -69,7 +69,6 @@ describe("kafka-history refuses", function()
       local result = command.run(words)
       assert.matches("kafka-history: ", result.stderr:sub(1, 15), 1, true)
       assert.matches(said, result.stderr, 1, true)
-      assert.matches("\nTry 'kafka-history --help'.\n", result.stderr, 1, true)
       assert.same({ "", 2 }, { result.stdout, result.status })
     end)
   end
@@ -77,7 +76,19 @@ describe("kafka-history refuses", function()
   it("to guess brokers or a topic", function()
     assert.matches("brokers are needed: %-b", command.run({ "-t", "t" }).stderr)
     assert.matches("a topic is needed: %-t", command.run({ "-b", "127.0.0.1:1" }).stderr)
+    assert.matches("\nTry 'kafka%-history %-%-help'%.\n$", command.run({}).stderr)
     assert.equal(2, command.run({}).status)
+  end)
+
+  it("addresses that are none, and takes those that are", function()
+    for _, address in ipairs { ":", ":9092", "k1:port", "k1:99999", "k1:9092,:1", "[::1", "::1" } do
+      local result = command.run { "-b", address, "-t", "t" }
+      assert.equal(2, result.status)
+      assert.matches("-b: expected HOST:PORT, not '", result.stderr, 1, true)
+    end
+    local result = command.run { "-b", "127.0.0.1:1,[::1]:1,plaintext://localhost:1,127.0.0.1", "-t", "t",
+      "--timeout", "0.1" }
+    assert.equal(124, result.status)
   end)
 
   it("a file of properties with a line that is none, and does not show it", function()

@@ -182,8 +182,21 @@ end
 
 -- --- what goes with what --------------------------------------------------------------------------------
 
+-- HOST, HOST:PORT, [v6 address]:PORT; librdkafka takes PROTOCOL:// before it.
+local function check_addresses(addresses)
+  for address in (addresses or ""):gmatch "[^,%s]+" do
+    local plain = address:gsub("^[%a_]+://", "")
+    local host, port = plain:match "^(%w[%w._-]*):?(%d*)$"
+    if not host then host, port = plain:match "^(%[[%x:.]+%]):?(%d*)$" end
+    if not host or tonumber(port) and tonumber(port) > 65535 then
+      refuse("-b: expected HOST:PORT, not '%s'", address)
+    end
+  end
+end
+
 local function check(options)
   local o = options
+  check_addresses(o.addresses)
   if #o.topics == 0 and not o.embedded then refuse "a topic is needed: -t TOPIC" end
   if not o.addresses and not o.embedded then refuse "brokers are needed: -b HOST:PORT" end
   if o.addresses and o.embedded then refuse "-b: goes without --embedded, which is a broker of its own" end

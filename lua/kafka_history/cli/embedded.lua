@@ -169,9 +169,9 @@ local function fill(shop, messages)
     local ok, stored, err, code = pcall(shop.produce, shop, topic, list, { timeout = 120 })
     if not ok then error({ mistake = tostring(stored) }, 0) end
     if not stored then
-      local limit = code == "FULL" and ": too large for the embedded broker, which keeps 5 MB (compressed) "
-        .. "of each partition; give the lines more partitions, or take a part of the file" or ""
-      error({ mistake = err .. limit }, 0)
+      if code ~= "FULL" then error({ mistake = err }, 0) end
+      error({ mistake = "too large for the embedded broker, which keeps 5 MB (compressed) of each partition: "
+        .. "give its lines more partitions, or take a part of it" }, 0)
     end
   end
 end
