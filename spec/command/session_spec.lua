@@ -68,11 +68,11 @@ describe("kafka-history", function()
       local shop = reading.broker { t = 2 }
       assert(shop:produce("t", { { value = "1", partition = 0 }, { value = "2", partition = 1 } }))
       local file = command.file([[
-        local n, ticked = 0, false
+        local n, due = 0, false
         return {
           handle = function(msg) n = n + 1; print("message " .. n) end,
-          caught_up = function(consumer) print("caught up", consumer:progress().messages) end,
-          tick = function() if not ticked then print "tick" end; ticked = true end,
+          caught_up = function(consumer) due = true; print("caught up", consumer:progress().messages) end,
+          tick = function() if due then print "tick" end; due = false end,
           close = function(consumer) print("close", consumer:progress().state) end,
         }]], ".lua")
       local running = command.start { "-b", shop:addresses(), "-t", "t", "--count", "3", file }
