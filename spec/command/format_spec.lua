@@ -136,6 +136,21 @@ describe("kafka-history prints", function()
     assert.is_true(print_of(text, "-f", "%o %K %k %s\\n") == table.concat(all))
   end)
 
+  it("offsets and times of any size, in any order", function()
+    local text = ""
+    local printer = require "kafka_history.cli.format".compile("%o %T\\n",
+      function(more) text = text .. more end)
+    local numbers = { 0, 7, 999, 1000, 1001, 999999, 1000000, 42, 2147483648, 99999999999999, 100000000000000,
+      123456789012345, 9007199254740992, 5 }
+    local expected = {}
+    for i, number in ipairs(numbers) do
+      printer.handle(number, i % 3 > 0 and number or nil)
+      expected[i] = ("%d %d\n"):format(number, i % 3 > 0 and number or -1)
+    end
+    printer.drain()
+    assert.equal(table.concat(expected), text)
+  end)
+
   it("values larger than its buffer", function()
     local lines = {}
     for i = 1, 20 do lines[i] = ('{"value":"%s"}'):format(("%d "):format(i):rep(100000)) end

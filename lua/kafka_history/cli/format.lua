@@ -9,8 +9,8 @@ local format = {}
 local letters = {
   t = { "topic", "%s" },
   p = { "partition", "numbers[%s]" },
-  o = { "offset", "decimal(%s)" },
-  T = { "timestamp", "decimal(%s or -1)" },
+  o = { "offset", "base_text .. tails[low]" },
+  T = { "timestamp", "time_text" },
   k = { "key", '(%s or "")' },
   K = { "key", "(%s and numbers[#%s] or \"-1\")" },
   s = { "value", '(%s or "")' },
@@ -77,10 +77,33 @@ local numbers = setmetatable({}, { __index = function(cache, number)
   return text
 end })
 
--- LuaJIT's numbers, from 10^14 on, would be written with an exponent; Lua 5.4's are whole.
-local function decimal(number)
-  return number < 1e14 and number or ("%d"):format(number)
+-- Offsets come in order: of a thousand the first digits are made once. The base, its text without the
+-- last three digits, and what those may be.
+local padded, bare = {}, {}
+for i = 0, 999 do padded[i], bare[i] = ("%03d"):format(i), ("%d"):format(i) end
+
+local function start_of(offset)
+  local base = offset - offset % 1000
+  if base == 0 then return base, "", bare end
+  return base, ("%d"):format(base / 1000), padded
 end
+
+-- What is done before a line is put together, where the field is in it.
+local before = {
+  offset = [[
+  local low = offset - base
+  if low < 0 or low >= 1000 then
+    base, base_text, tails = start_of(offset)
+    low = offset - base
+  end
+]],
+  -- Many messages are of one millisecond.
+  timestamp = [[
+  if timestamp ~= time then
+    time, time_text = timestamp, timestamp and decimal("%d", timestamp) or no_time
+  end
+]],
+}
 
 local function headers_text(headers)
   local all = {}
@@ -120,9 +143,8 @@ local json_before = [[
   if not value_2 then value_1, value_2, value_3 = other("value", value) end
 ]]
 local json_parts = {
-  "heads[topic][partition]", "decimal(offset)", [[',"timestamp":']],
-  "(timestamp and decimal(timestamp) or 'null')", "key_1", "key_2", "key_3", "value_1", "value_2", "value_3",
-  "headers_json(headers)", "'}\\n'",
+  "heads[topic][partition]", "base_text", "tails[low]", [[',"timestamp":']], "time_text", "key_1", "key_2",
+  "key_3", "value_1", "value_2", "value_3", "headers_json(headers)", "'}\\n'",
 }
 
 -- What the lines of a topic's partition begin with.
@@ -139,9 +161,10 @@ end })
 
 -- Where a line is one field and a constant, the constants are put between the lines of a batch at once.
 local template = [[
-local write, numbers, decimal, headers_text, big_endian, escape, other, headers_json, heads = ...
-local BYTES, LINES = select(10, ...)
-local concat = table.concat
+local write, numbers, start_of, headers_text, big_endian, escape, other, headers_json, heads = ...
+local BYTES, LINES, no_time = select(10, ...)
+local concat, decimal = table.concat, string.format
+local base, base_text, tails, time, time_text = -1000, "", nil, false, ""
 local lines, count, bytes = {}, 0, 0
 
 local function drain()
@@ -186,12 +209,15 @@ function format.compile(text, write, each)
     -- One field is needed at least.
     if #fields == 0 then fields = { "offset" } end
   end
+  local statements = { pieces == "json" and json_before or nil }
+  for _, field in ipairs(fields) do statements[#statements + 1] = before[field] end
   local line, between, after = line_of(pieces, parts)
   local source = fill(template, { fields = table.concat(fields, ", "), line = line, between = between,
-    after = after, before = pieces == "json" and json_before or "" })
+    after = after, before = table.concat(statements) })
   local load_text = loadstring or load -- luacheck: std max
-  local handle, drain = assert(load_text(source, "=format"))(write, numbers, decimal, headers_text,
-    big_endian, json.escape, json.other, json.headers, heads, each and 0 or 65536, 4000)
+  local handle, drain = assert(load_text(source, "=format"))(write, numbers, start_of, headers_text,
+    big_endian, json.escape, json.other, json.headers, heads, each and 0 or 65536, 4000,
+    pieces == "json" and "null" or "-1")
   return { fields = fields, handle = handle, drain = drain }
 end
 
