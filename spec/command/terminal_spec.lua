@@ -43,7 +43,7 @@ describe("kafka-history on a terminal", function()
   it("says that it waits for more, and ends with the verdict on Ctrl-C", function()
     local text, status = run("", {}, { "await:Ctrl-C ends it", "type:\\x03" })
     assert.equal(130, status)
-    assert.matches('"d"\ncaught up: 4 messages of [^\n]*\nwaiting for more messages; Ctrl%-C ends it\n'
+    assert.matches('"d"\ncaught up: 4 messages of [^\n]*\nwaiting for more messages; Ctrl%-C ends it'
       .. ".*interrupted: 4 messages of [^\n]*$", screen(text))
   end)
 

@@ -366,6 +366,7 @@ static void on_kept(const struct turn *turn, struct partition *p, int64_t offset
         return;
     if (offset + 1 > p->taken)
         p->taken = offset + 1;
+    note_progress(turn->catchup, p);
     ask_if_in_doubt(turn, p);
 }
 
