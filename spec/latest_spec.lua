@@ -255,6 +255,21 @@ describe("the latest value of each key", function()
     assert.equal("b=1 a=2 a=3 a=- a=4", words(got))
   end)
 
+  it("is handed out while librdkafka goes on telling of itself", function()
+    local of, list, told = reading.broker { t = 1 }, {}, 0
+    for i = 1, 400 do list[i] = { key = "key-" .. i, value = "v" } end
+    assert(of:produce("t", list))
+    local consumer = reading.consumer(of, "t", { on_stats = function() told = told + 1 end,
+      options = { ["statistics.interval.ms"] = 50 } })
+    local before
+    local _, err, code = consumer:read_history(function(_, reader)
+      before = before or told
+      if told > before then reader:cancel() end
+      reading.sleep(0.01)
+    end, with { batch = 1 })
+    assert.equal("CANCELLED", code, err)
+  end)
+
   it("of a history whose keys were all deleted is nothing, and then comes the signal", function()
     for _, text in ipairs { "", "a=1 b=- a=-" } do
       local consumer = filled(text)

@@ -5,7 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-/* How often a member polls that hands out what it has kept. */
+/* How often the queue is polled while what was kept is handed out. */
 #define ALIVE_MS 1000
 
 /* --- callbacks of librdkafka, from inside a pull ---------------------------------------------- */
@@ -81,14 +81,13 @@ static int end_turn(kh_consumer *c, int64_t now_ms, const kh_message **messages)
     return c->batch_count - c->batch_at;
 }
 
-/* A member shows that it is alive, and learns what was revoked, in the middle of a batch too, and
- * while it hands out what it has kept, which takes nothing from the queue. */
-static bool must_show_alive(const kh_consumer *c, int64_t now_ms)
+/* A member shows that it is alive, and learns what was revoked, in the middle of a batch too. While
+ * what was kept is handed out, which takes nothing from the queue, any consumer does so, and hears
+ * what librdkafka tells. */
+static bool must_poll(const kh_consumer *c, int64_t now_ms)
 {
-    if (!is_member(c))
-        return false;
     if (has_batch(c))
-        return true;
+        return is_member(c);
     return is_compacting(c) && kh_consumer_is_all_there(c) &&
            now_ms >= c->fetching.polled_ms + ALIVE_MS;
 }
@@ -106,7 +105,7 @@ int kh_consumer_step(kh_consumer *c, const kh_step *how, const kh_message **mess
     kh_consumer_choose_history(c, how);
     c->kept_now = 0;
     begin_turn(c, now_ms);
-    if (must_show_alive(c, now_ms))
+    if (must_poll(c, now_ms))
         kh_fetching_poll(&c->fetching);
     if (!has_batch(c)) {
         kh_consumer_free_batch(c);

@@ -251,13 +251,11 @@ static int pull_from_queue(kh_fetching *f, rd_kafka_message_t **messages, int ma
     int count = 0;
     ssize_t batch;
 
-    if (f->settings->group != NULL) {
-        f->polled_ms = kh_clock_ms();
-        if (!kh_library_pulls_batches_safely()) {
-            while (count < max && (messages[count] = rd_kafka_consumer_poll(f->rk, 0)) != NULL)
-                count++;
-            return count;
-        }
+    f->polled_ms = kh_clock_ms();
+    if (f->settings->group != NULL && !kh_library_pulls_batches_safely()) {
+        while (count < max && (messages[count] = rd_kafka_consumer_poll(f->rk, 0)) != NULL)
+            count++;
+        return count;
     }
     batch = rd_kafka_consume_batch_queue(f->queue, 0, messages, (size_t)max);
     return batch > 0 ? (int)batch : 0;
@@ -321,7 +319,8 @@ int64_t kh_fetching_due_ms(const kh_fetching *f)
 {
     int64_t due = f->owes_poke ? f->poked_ms + POKE_MS : INT64_MAX;
 
-    if (f->polled_ms > 0 && f->polled_ms + f->settings->max_poll_ms / 3 < due)
+    if (f->settings->group != NULL && f->polled_ms > 0 &&
+        f->polled_ms + f->settings->max_poll_ms / 3 < due)
         due = f->polled_ms + f->settings->max_poll_ms / 3;
     return due;
 }
