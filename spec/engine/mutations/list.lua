@@ -345,10 +345,11 @@ return {
   { "a gap forgets what was kept", "    if (!has_kept(p)) {\n", "    if (true) {\n" },
   { "a gap unhandles what was handled", "    if (!has_kept(p)) {\n", "    if (false) {\n" },
   { "what was kept outlives a log that was cut", "    p->taken = p->handled; /* nor", "    /* nor" },
-  { "no question follows what is kept", "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);\n"
-    .. "    ask_if_in_doubt(turn, p);", "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);" },
-  { "what is kept is no progress", "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);",
-    "        p->taken = offset + 1;" },
+  { "no question follows what is kept", "        p->taken = offset + 1;\n"
+    .. "    note_progress(turn->catchup, p);\n    ask_if_in_doubt(turn, p);",
+    "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);" },
+  { "what is kept is no progress",
+    "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);", "        p->taken = offset + 1;" },
   { "history that waits for the owner stalls",
     "        (p->history.evidence && !p->replaced))", "        false)" },
   { "a stall is told after the end of history",
