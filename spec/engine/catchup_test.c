@@ -621,6 +621,9 @@ static const struct test_case cases[] = {
     {"what was kept of a topic that is gone is all there is",
      "continue; " BEGIN "message 3; kept 3; gone 0; tick 1000 0 -> ask; "
      "gone 1000 -> truncated at 0 of 10 to -1 gone; pending -> 1; handled 3 -> done, caught up"},
+    {"an end below T says nothing of history that is known to be all there",
+     "continue; " BEGIN "message 3; kept 3; gone 0; tick 1000 0 -> ask; "
+     "gone 1000 -> truncated at 0 of 10 to -1 gone; eof 4; handled 3 -> done, caught up"},
     {"keeping is progress, behind which the next stall is looked for",
      "stall 500; " BEGIN "message 3; tick 500 500; kept 3; timeout -> 500; "
      "tick 1000 1000 -> ask; failed 1000 -> stalled at 0 of 10: unknown"},

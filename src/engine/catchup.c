@@ -379,6 +379,8 @@ static void on_eof(const struct turn *turn, struct partition *p, int64_t offset)
         give_evidence(turn, p);
         return;
     }
+    if (p->history.evidence) /* and what is kept is all that is left to be handled */
+        return;
     p->verify = true;
     ask_if_in_doubt(turn, p);
 }

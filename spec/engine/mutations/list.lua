@@ -348,6 +348,8 @@ return {
   { "no question follows what is kept", "        p->taken = offset + 1;\n"
     .. "    note_progress(turn->catchup, p);\n    ask_if_in_doubt(turn, p);",
     "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);" },
+  { "an end below T is asked about when all is there",
+    "    if (p->history.evidence) /* and what is kept", "    if (false) /* and what is kept" },
   { "what is kept is no progress",
     "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);",
     "        p->taken = offset + 1;" },
