@@ -375,11 +375,9 @@ static void on_eof(const struct turn *turn, struct partition *p, int64_t offset)
     p->eof = offset;
     if (!p->history.pending)
         return;
-    if (offset >= p->history.target) {
+    if (offset >= p->history.target)
         give_evidence(turn, p);
-        return;
-    }
-    if (p->history.evidence) /* and what is kept is all that is left to be handled */
+    if (p->history.evidence) /* what is left of it is the owner's to handle */
         return;
     p->verify = true;
     ask_if_in_doubt(turn, p);

@@ -50,16 +50,14 @@ return {
 
   -- rule 4: end-of-partition and position
   { "end-of-partition is no evidence", [[
-    if (offset >= p->history.target) {
+    if (offset >= p->history.target)
         give_evidence(turn, p);
-        return;
-    }
-    p->verify]], [[
-    p->verify]] },
-  { "end-of-partition at T is below T", "    if (offset >= p->history.target) {",
-    "    if (offset > p->history.target) {" },
-  { "end-of-partition at T - 1 completes", "    if (offset >= p->history.target) {",
-    "    if (offset >= p->history.target - 1) {" },
+    if (p]], [[
+    if (p]] },
+  { "end-of-partition at T is below T", "    if (offset >= p->history.target)\n",
+    "    if (offset > p->history.target)\n" },
+  { "end-of-partition at T - 1 completes", "    if (offset >= p->history.target)\n",
+    "    if (offset >= p->history.target - 1)\n" },
   { "a position is no evidence", "p->history.pending && offset >= p->history.target)\n"
     .. "        give_evidence(turn, p);\n}\n\nstatic void on_reset",
     "false)\n        give_evidence(turn, p);\n}\n\nstatic void on_reset" },
@@ -349,7 +347,7 @@ return {
     .. "    note_progress(turn->catchup, p);\n    ask_if_in_doubt(turn, p);",
     "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);" },
   { "an end below T is asked about when all is there",
-    "    if (p->history.evidence) /* and what is kept", "    if (false) /* and what is kept" },
+    "    if (p->history.evidence) /* what is left", "    if (offset >= p->history.target) /* what is left" },
   { "what is kept is no progress",
     "        p->taken = offset + 1;\n    note_progress(turn->catchup, p);",
     "        p->taken = offset + 1;" },
