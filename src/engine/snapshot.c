@@ -125,6 +125,17 @@ static bool note_topic(kh_snapshot *snapshot, int index, const struct rd_kafka_m
     return true;
 }
 
+/* Is it one of the brokers? The embedded broker's cluster names one that is not. */
+static bool names_controller(rd_kafka_t *rk, const struct rd_kafka_metadata *metadata)
+{
+    int32_t controller = rd_kafka_controllerid(rk, 0);
+
+    for (int i = 0; i < metadata->broker_cnt; i++)
+        if (metadata->brokers[i].id == controller)
+            return true;
+    return false;
+}
+
 /* Asks for the topics that the handle knows, which are the configured ones, in one request. */
 static bool ask_metadata(kh_snapshot *snapshot, const kh_asker *asker)
 {
@@ -140,6 +151,7 @@ static bool ask_metadata(kh_snapshot *snapshot, const kh_asker *asker)
     }
     for (int i = 0; i < snapshot->topic_count && noted; i++)
         noted = note_topic(snapshot, i, metadata);
+    snapshot->has_controller = names_controller(asker->rk, metadata);
     rd_kafka_metadata_destroy(metadata);
     return noted;
 }
@@ -249,7 +261,7 @@ static int ask_ids(kh_snapshot *snapshot, rd_kafka_t *rk, rd_kafka_queue_t *queu
 {
     const char **names;
 
-    if (!snapshot->wants_ids || !kh_library_has_topic_ids())
+    if (!snapshot->wants_ids || !snapshot->has_controller || !kh_library_has_topic_ids())
         return 0;
     names = calloc((size_t)snapshot->topic_count, sizeof *names);
     if (names == NULL)

@@ -47,7 +47,8 @@ typedef struct kh_snapshot {
     kh_snapshot_partition *partitions;
     int partition_count;
     bool wants_stable;
-    bool wants_ids; /* of the topics, for which up to a second is waited */
+    bool wants_ids;      /* of the topics, for which up to a second is waited */
+    bool has_controller; /* who is asked for the ids: without one nobody answers */
     bool wants_time;
     int64_t timestamp_ms; /* the time, in Kafka's milliseconds since 1970 */
     bool failed;
