@@ -133,6 +133,8 @@ static bool keep_run(kh_consumer *c, const kh_step *how, int index)
     kh_catchup_partition p = kh_catchup_get(c->catchup, index);
     int64_t first = c->places.all[index].next;
     int64_t next = first;
+    rd_kafka_message_t *done[KEEP_AT_ONCE];
+    int count = 0;
 
     if (!p.pending)
         return false;
@@ -140,11 +142,14 @@ static bool keep_run(kh_consumer *c, const kh_step *how, int index)
            message->partition == partition && message->offset >= next &&
            message->offset < p.target - 1 && keep(c, index, message, &p)) {
         next = message->offset + 1;
-        rd_kafka_message_destroy(kh_fetching_take(&c->fetching));
+        done[count++] = kh_fetching_take(&c->fetching);
         if (c->kept_now >= KEEP_AT_ONCE || is_too_much(c, how))
             break;
         message = kh_fetching_peek(&c->fetching);
     }
+    /* All at once: one by one, in between, the C library takes a quarter more time for it all. */
+    for (int i = 0; i < count; i++)
+        rd_kafka_message_destroy(done[i]);
     if (next == first)
         return false;
     c->places.all[index].next = next;
