@@ -187,6 +187,29 @@ describe("a consumer", function()
       local progress = consumer:progress()
       assert.same({ 0, 0 }, { progress.truncated, progress.gaps })
     end)
+
+    it("on where a follower says that, and nobody leads just then: it waits for the leader's word", function()
+      local of = reading.broker({ t = 1 }, 2)
+      for i = 1, 3 do assert(of:produce("t", tostring(i))) end
+      assert(of:follower("t", 0, 2))
+      assert(of:follower_watermarks("t", 0, 3, 3))
+      local since
+      local consumer = reading.consumer(of, "t", { stall_timeout = 0.2, on_truncation = "continue",
+        on_event = function(event)
+          if event.name == "stalled" and not since then
+            since = reading.now()
+            assert(of:leader("t", 0, nil))
+          end
+        end })
+      local handler, got = reading.collector()
+      reading.until_true(consumer, handler, function() return since and reading.now() - since > 2.5 end)
+      assert.same({}, got)
+      assert(of:follower("t", 0, nil))
+      assert(of:leader("t", 0, 1))
+      assert.same({ "1", "2", "3" }, reading.history(consumer))
+      local progress = consumer:progress()
+      assert.same({ 0, 0 }, { progress.truncated, progress.gaps })
+    end)
   end)
 
   describe("with stop_at = caught_up", function()

@@ -298,9 +298,10 @@ static void note_topic_id(kh_consumer *c, int topic_index, const char *id)
 }
 
 /* That a position lies outside the log is the leader's to say: a follower may lag (KIP-392), and
- * librdkafka does not always ask the leader before it gives up. Where nobody knows who leads, the
- * refusal stands. An answer that is older than the refusal tells nothing about it. */
-static void judge_refusal(kh_consumer *c, const kh_snapshot_partition *found, bool is_answer)
+ * librdkafka does not always ask the leader before it gives up. Where nobody can say who leads,
+ * that is asked again. An answer that is older than the refusal tells nothing about it. */
+static void judge_refusal(kh_consumer *c, const kh_snapshot_partition *found, bool is_answer,
+                          int64_t now_ms)
 {
     int index = kh_places_at(&c->places, found->topic, found->partition);
     kh_place *place = index >= 0 ? &c->places.all[index] : NULL;
@@ -308,11 +309,15 @@ static void judge_refusal(kh_consumer *c, const kh_snapshot_partition *found, bo
 
     if (place == NULL || !place->assigned || place->refused_by < 0 || place->ask)
         return;
+    if (!is_answer || found->leader < 0) {
+        kh_consumer_refresh_soon(c, now_ms);
+        return;
+    }
     broker = place->refused_by;
     place->refused_by = -1;
-    if (!is_answer || found->leader < 0 || found->leader == broker)
+    if (found->leader == broker)
         kh_consumer_feed_offset(c, KH_EVENT_RESET, index, 0);
-    else if (!place->parked)
+    else
         kh_fetching_begin_anew(&c->fetching, index);
 }
 
@@ -329,7 +334,7 @@ static void on_asked(kh_consumer *c, const kh_snapshot *snapshot)
     for (int i = 0; i < snapshot->partition_count; i++) {
         const kh_snapshot_partition *found = &snapshot->partitions[i];
 
-        judge_refusal(c, found, !snapshot->failed);
+        judge_refusal(c, found, !snapshot->failed, now_ms);
         if (snapshot->failed)
             on_end_unknown(c, kh_places_at(&c->places, found->topic, found->partition),
                            RD_KAFKA_RESP_ERR__TRANSPORT, now_ms);

@@ -222,6 +222,7 @@ void kh_fetching_put_back(kh_fetching *f, rd_kafka_message_t *message)
 
 void kh_fetching_drop(kh_fetching *f, int place)
 {
+    f->places->all[place].refused_by = -1;
     for (int i = f->at; i < f->count; i++) {
         rd_kafka_message_t *message = f->pulled[i];
 

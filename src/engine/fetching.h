@@ -89,7 +89,7 @@ bool kh_fetching_pull(kh_fetching *fetching, int max);
  * waits behind those that were pulled. */
 void kh_fetching_poll(kh_fetching *fetching);
 
-/* Drops what was pulled of a place. */
+/* Drops what was pulled of a place; a refusal of what was asked for until now is none either. */
 void kh_fetching_drop(kh_fetching *fetching, int place);
 
 /* Wakes fetchers that sleep although the queue is empty, where librdkafka lets them. */

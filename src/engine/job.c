@@ -50,6 +50,11 @@ static void skip_known(kh_snapshot *snapshot, const kh_places *places)
         snapshot->topics[i].known_count = places->topics[i].place_count;
 }
 
+static bool is_asked_about(const kh_place *place)
+{
+    return place->ask || (place->assigned && place->refused_by >= 0);
+}
+
 static bool add(kh_job *job, const kh_place *place)
 {
     return kh_snapshot_add(&job->snapshot, place->topic, place->partition);
@@ -65,7 +70,7 @@ kh_job *kh_job_question(const kh_asker *asker, const kh_places *places)
     job->snapshot.wants_ids = true;
     skip_known(&job->snapshot, places);
     for (int i = 0; i < places->count; i++)
-        if (places->all[i].ask && !add(job, &places->all[i])) {
+        if (is_asked_about(&places->all[i]) && !add(job, &places->all[i])) {
             kh_job_free(job);
             return NULL;
         }
