@@ -219,5 +219,20 @@ describe("a group's", function()
       assert.is_string(errors[1].text)
       assert.is_true(consumer:commit(5))
     end)
+
+    it("that closes while an earlier commit is sent again does not move the group back to that", function()
+      local of = reading.broker { t = 1 }
+      assert(of:produce("t", reading.numbers(1, 10)))
+      of:error("OffsetCommit", { "COORDINATOR_LOAD_IN_PROGRESS" })
+      local first = join(of, { options = { ["fetch.wait.max.ms"] = 10, ["session.timeout.ms"] = 6000,
+        ["heartbeat.interval.ms"] = 500, ["retry.backoff.ms"] = 900 } })
+      local code
+      assert(first:read_history(function(msg)
+        if msg.value == "5" then code = select(3, first:commit(0)) end
+      end, { stop_at = "caught_up", timeout = 20 }))
+      assert.equal("TIMEOUT", code)
+      assert.is_true(first:close())
+      assert.same({}, reading.history(join(of)))
+    end)
   end)
 end)

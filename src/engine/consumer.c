@@ -411,6 +411,7 @@ static kh_ending make_ending(kh_consumer *c)
     if (!is_member(c))
         return ending;
     ending.uncommitted = kh_group_uncommitted(&c->group);
+    ending.is_committing = c->group.is_committing;
     ending.owed = c->group.owed;
     ending.owed_partitions = c->group.owed_partitions;
     ending.endings = c->endings;

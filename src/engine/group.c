@@ -70,13 +70,40 @@ static void add_uncommitted(const kh_group *group, int place,
         ->offset = position_of(group, place);
 }
 
-rd_kafka_topic_partition_list_t *kh_group_uncommitted(const kh_group *group)
+/* Is there a revoke that waits for its commit? */
+static bool owes_commit(const kh_group *group)
+{
+    return group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && !group->owed_is_committed &&
+           !group->owed_is_lost;
+}
+
+static void add_revoked(const kh_group *group, rd_kafka_topic_partition_list_t **list)
+{
+    for (int i = 0; i < group->owed_partitions->cnt; i++) {
+        const rd_kafka_topic_partition_t *revoked = &group->owed_partitions->elems[i];
+        int place = kh_places_named(group->places, revoked->topic, revoked->partition);
+
+        if (place >= 0 && group->places->all[place].begun)
+            add_uncommitted(group, place, list);
+    }
+}
+
+static rd_kafka_topic_partition_list_t *uncommitted_of_assigned(const kh_group *group)
 {
     rd_kafka_topic_partition_list_t *list = NULL;
 
     for (int i = 0; i < group->places->count; i++)
         if (group->places->all[i].assigned)
             add_uncommitted(group, i, &list);
+    return list;
+}
+
+rd_kafka_topic_partition_list_t *kh_group_uncommitted(const kh_group *group)
+{
+    rd_kafka_topic_partition_list_t *list = uncommitted_of_assigned(group);
+
+    if (owes_commit(group))
+        add_revoked(group, &list);
     return list;
 }
 
@@ -88,7 +115,9 @@ static bool has_uncommitted(const kh_group *group)
     return false;
 }
 
-/* `opaque` tells the answers apart: the group itself, or its `owed`. False: not even asked. */
+/* Only when there is none under way: one that librdkafka sends again would arrive behind the next,
+ * and move the group back. `opaque` tells the answers apart: the group itself, or its `owed`.
+ * False: not even asked. */
 static bool send_commit(kh_group *group, rd_kafka_topic_partition_list_t *offsets, void *opaque)
 {
     rd_kafka_resp_err_t failed =
@@ -97,7 +126,8 @@ static bool send_commit(kh_group *group, rd_kafka_topic_partition_list_t *offset
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
         kh_reports_add_error(group->reports, failed, "cannot commit offsets", NULL, -1,
                              kh_clock_ms());
-    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+    group->is_committing = failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+    return group->is_committing;
 }
 
 static void set_commit_time(kh_group *group, int64_t now_ms)
@@ -117,10 +147,9 @@ static void end_commits(kh_group *group, rd_kafka_resp_err_t failed)
     group->done = group->covered;
 }
 
-/* One at a time: only when there is none under way. */
 static void commit_all(kh_group *group, int64_t now_ms)
 {
-    rd_kafka_topic_partition_list_t *list = kh_group_uncommitted(group);
+    rd_kafka_topic_partition_list_t *list = uncommitted_of_assigned(group);
 
     set_commit_time(group, now_ms);
     group->covered = group->asked;
@@ -128,17 +157,36 @@ static void commit_all(kh_group *group, int64_t now_ms)
         end_commits(group, RD_KAFKA_RESP_ERR_NO_ERROR);
         return;
     }
-    group->is_committing = send_commit(group, list, group);
-    if (!group->is_committing)
+    if (!send_commit(group, list, group))
         end_commits(group, RD_KAFKA_RESP_ERR__STATE);
     rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Before what is revoked is given back. */
+static void commit_revoked(kh_group *group)
+{
+    rd_kafka_topic_partition_list_t *list = NULL;
+
+    add_revoked(group, &list);
+    group->owed_is_sent = list != NULL && send_commit(group, list, &group->owed);
+    group->owed_is_committed = !group->owed_is_sent;
+    if (list != NULL)
+        rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void commit_if_due(kh_group *group, int64_t now_ms)
+{
+    if (!group->is_committing && owes_commit(group) && now_ms >= group->owed_again_ms)
+        commit_revoked(group);
+    if (!group->is_committing &&
+        (group->asked > group->covered || (group->is_joined && now_ms >= group->commit_at_ms)))
+        commit_all(group, now_ms);
 }
 
 int64_t kh_group_commit(kh_group *group, int64_t now_ms)
 {
     group->asked++;
-    if (!group->is_committing)
-        commit_all(group, now_ms);
+    commit_if_due(group, now_ms);
     return group->asked;
 }
 
@@ -172,6 +220,17 @@ static rd_kafka_resp_err_t note_committed(kh_group *group,
     return failed;
 }
 
+/* Its revoke may have been answered without it, and another one be owed now. */
+static void on_commit_of_revoked(kh_group *group, rd_kafka_resp_err_t failed, int64_t now_ms)
+{
+    if (!group->owed_is_sent)
+        return;
+    group->owed_is_sent = false;
+    group->owed_is_committed = !kh_library_is_overtaken(failed);
+    group->owed_is_lost = group->owed_is_lost || is_expelled(failed);
+    group->owed_again_ms = now_ms + COMMIT_AGAIN_MS;
+}
+
 static void on_commit(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
 {
     const rd_kafka_topic_partition_list_t *offsets = rd_kafka_event_topic_partition_list(event);
@@ -186,40 +245,16 @@ static void on_commit(kh_group *group, rd_kafka_event_t *event, int64_t now_ms)
                  group->settings->group, rd_kafka_err2str(failed));
         kh_reports_add_error(group->reports, failed, text, NULL, -1, now_ms);
     }
-    if (rd_kafka_event_opaque(event) == &group->owed) {
-        group->owed_is_committed = !kh_library_is_overtaken(failed);
-        group->owed_is_lost = group->owed_is_lost || is_expelled(failed);
-        group->owed_again_ms = group->owed_is_committed ? INT64_MAX : now_ms + COMMIT_AGAIN_MS;
-        return;
-    }
     group->is_committing = false;
-    if (kh_library_is_overtaken(failed)) {
+    if (rd_kafka_event_opaque(event) == &group->owed)
+        on_commit_of_revoked(group, failed, now_ms);
+    else if (kh_library_is_overtaken(failed))
         group->commit_at_ms = now_ms + COMMIT_AGAIN_MS;
-        return;
-    }
-    end_commits(group, failed);
-    if (group->asked > group->covered)
-        commit_all(group, now_ms);
+    else
+        end_commits(group, failed);
 }
 
 /* --- rebalances ------------------------------------------------------------------------------- */
-
-static void commit_revoked(kh_group *group)
-{
-    rd_kafka_topic_partition_list_t *list = NULL;
-
-    for (int i = 0; i < group->owed_partitions->cnt; i++) {
-        const rd_kafka_topic_partition_t *revoked = &group->owed_partitions->elems[i];
-        int place = kh_places_named(group->places, revoked->topic, revoked->partition);
-
-        if (place >= 0 && group->places->all[place].begun)
-            add_uncommitted(group, place, &list);
-    }
-    group->owed_is_committed = list == NULL || !send_commit(group, list, &group->owed);
-    group->owed_again_ms = INT64_MAX;
-    if (list != NULL)
-        rd_kafka_topic_partition_list_destroy(list);
-}
 
 void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
                    const rd_kafka_topic_partition_list_t *partitions, int64_t now_ms)
@@ -229,14 +264,15 @@ void kh_group_note(kh_group *group, rd_kafka_resp_err_t code,
     group->owed = code;
     group->owed_partitions = rd_kafka_topic_partition_list_copy(partitions);
     group->owed_is_lost = rd_kafka_assignment_lost(group->rk) != 0;
-    group->owed_is_committed = true;
+    group->owed_is_sent = false;
+    group->owed_is_committed = false;
+    group->owed_again_ms = now_ms;
     group->owed_until_ms = now_ms + REVOKE_COMMIT_MS;
     group->is_settled = false;
     group->is_eager = kh_handles_is_eager(group->rk);
     group->rebalances++;
     group->fetching->is_bound = true;
-    if (code == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && !group->owed_is_lost)
-        commit_revoked(group);
+    commit_if_due(group, now_ms);
 }
 
 void kh_group_note_expelled(kh_group *group)
@@ -248,7 +284,7 @@ void kh_group_note_expelled(kh_group *group)
 bool kh_group_must_answer_revoke(const kh_group *group, int64_t now_ms)
 {
     return group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS &&
-           (group->owed_is_committed || now_ms >= group->owed_until_ms);
+           (!owes_commit(group) || now_ms >= group->owed_until_ms);
 }
 
 static void report_answer(kh_group *group, bool assigned)
@@ -275,6 +311,7 @@ void kh_group_answer(kh_group *group, int64_t now_ms)
     }
     report_answer(group, assigned);
     group->owed = RD_KAFKA_RESP_ERR_NO_ERROR;
+    group->owed_is_sent = false;
     rd_kafka_topic_partition_list_destroy(group->owed_partitions);
     group->owed_partitions = NULL;
     kh_fetching_unbind(group->fetching);
@@ -394,11 +431,7 @@ void kh_group_turn(kh_group *group, int64_t now_ms)
             on_commit(group, event, now_ms);
         rd_kafka_event_destroy(event);
     }
-    if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS && !group->owed_is_committed &&
-        now_ms >= group->owed_again_ms)
-        commit_revoked(group);
-    if (group->is_joined && now_ms >= group->commit_at_ms && !group->is_committing)
-        commit_all(group, now_ms);
+    commit_if_due(group, now_ms);
 }
 
 int64_t kh_group_due_ms(const kh_group *group)
@@ -406,9 +439,9 @@ int64_t kh_group_due_ms(const kh_group *group)
     int64_t due = INT64_MAX;
 
     if (group->owed == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
-        due = group->owed_is_committed                      ? 0
-              : group->owed_again_ms < group->owed_until_ms ? group->owed_again_ms
-                                                            : group->owed_until_ms;
+        due = owes_commit(group) ? group->owed_until_ms : 0;
+    if (owes_commit(group) && !group->is_committing && group->owed_again_ms < due)
+        due = group->owed_again_ms;
     if (group->is_joined && !group->is_committing && group->commit_at_ms < due &&
         has_uncommitted(group))
         due = group->commit_at_ms;

@@ -7,8 +7,9 @@
  * knows where to begin, which it has to ask for. librdkafka notes one rebalance at a time and waits
  * for the answer.
  *
- * Offsets are committed by what was handled, never by what was delivered, and never moved back. All
- * of it is asked without waiting; answers come on a queue of their own.
+ * Offsets are committed by what was handled, never by what was delivered, and never moved back: the
+ * next commit waits until the one before has been answered. All of it is asked without waiting;
+ * answers come on a queue of their own.
  *
  * Plain data of one owner, on one thread.
  */
@@ -42,12 +43,13 @@ typedef struct kh_group {
     rd_kafka_resp_err_t owed; /* the rebalance that waits for its answer; 0: none */
     rd_kafka_topic_partition_list_t *owed_partitions;
     bool owed_is_lost;      /* what is revoked belongs to others already */
+    bool owed_is_sent;      /* its commit is under way */
     bool owed_is_committed; /* or is not going to be */
-    int64_t owed_again_ms;  /* when its commit is to be sent again; INT64_MAX: not at all */
+    int64_t owed_again_ms;  /* not before is its commit to be sent */
     int64_t owed_until_ms;  /* the commit before a revoke is waited for until then */
 
     int64_t commit_at_ms;
-    bool is_committing;
+    bool is_committing;           /* one at a time, whatever it is for */
     int64_t asked, covered, done; /* commits asked for by the host: in all, under way, over */
     kh_error commit_error;        /* of the last one; name "": none */
 
@@ -97,7 +99,8 @@ int64_t kh_group_commit(kh_group *group, int64_t now_ms);
 /* 0: under way; 1: committed; -1: it failed, commit_error says why. */
 int kh_group_commit_state(const kh_group *group, int64_t number);
 
-/* What has been handled and not been committed; NULL: nothing. The caller's. */
+/* What has been handled and not been committed, of what is revoked just now as well; NULL: nothing.
+ * The caller's. */
 rd_kafka_topic_partition_list_t *kh_group_uncommitted(const kh_group *group);
 
 /* On the helper thread: fills in the offsets that the group has committed, or -1. Asks until there

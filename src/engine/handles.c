@@ -373,14 +373,32 @@ static void answer_what_is_owed(kh_handles *handles)
     ending->owed = RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+/* The last commit follows the one that is under way: sent again by librdkafka, that would arrive
+ * behind it. */
+static void wait_for_commit(kh_handles *handles, int64_t until_ms)
+{
+    while (handles->ending.is_committing) {
+        int64_t left_ms = until_ms - kh_clock_ms();
+        rd_kafka_event_t *event =
+            rd_kafka_queue_poll(handles->answers, left_ms > 0 ? (int)left_ms : 0);
+
+        if (event == NULL)
+            return;
+        handles->ending.is_committing = rd_kafka_event_type(event) != RD_KAFKA_EVENT_OFFSET_COMMIT;
+        rd_kafka_event_destroy(event);
+    }
+}
+
 /* Bounded: without a coordinator the answer would take as long as the session. A commit that a
  * rebalance has overtaken is taken when that is over, for which it has to be served. */
 static void commit_last(kh_handles *handles)
 {
     rd_kafka_topic_partition_list_t *offsets = handles->ending.uncommitted;
     int64_t until_ms = kh_clock_ms() + LAST_COMMIT_MS;
-    int64_t left_ms = LAST_COMMIT_MS;
+    int64_t left_ms;
 
+    wait_for_commit(handles, until_ms);
+    left_ms = until_ms - kh_clock_ms();
     while (offsets->cnt > 0 && left_ms > 0 &&
            kh_library_is_overtaken(commit_once(handles->rk, offsets, (int)left_ms))) {
         answer_what_is_owed(handles);

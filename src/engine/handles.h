@@ -65,6 +65,7 @@ typedef struct kh_ending {
     rd_kafka_topic_partition_list_t *ever_assigned;
     void (*free_job)(void *job);                      /* for a job of the helper */
     rd_kafka_topic_partition_list_t *uncommitted;     /* offsets to be committed before leaving */
+    bool is_committing;                               /* an earlier commit has no answer yet */
     rd_kafka_resp_err_t owed;                         /* a rebalance without an answer; 0: none */
     rd_kafka_topic_partition_list_t *owed_partitions; /* the same */
     kh_endings *endings; /* where a member's leaving is counted; borrowed, may be NULL */
