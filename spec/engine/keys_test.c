@@ -85,9 +85,14 @@ static void test_an_empty_key(void)
 {
     char nothing[] = "", value[] = "v";
     rd_kafka_message_t message = message_of(nothing, 0, value, 1, 1);
+    rd_kafka_message_t none = message_of(NULL, 0, value, 1, 1);
     kh_keys keys = {0};
 
     kh_keys_put(&keys, &message, 0);
+    for (int step = 0; step < KH_KEYS_STEPS; step++) {
+        kh_keys_prefetch(&keys, &none, step);
+        kh_keys_prefetch(&keys, NULL, step);
+    }
     tap_check(&tap, kh_keys_find(&keys, "", 0) == keys.all && kh_keys_count(&keys) == 1,
               "an empty key is a key");
     kh_keys_clear(&keys);
@@ -173,6 +178,8 @@ static void test_model(void)
             message_of(key, length, value, (size_t)(rand() % (int)sizeof value), round);
 
         memset(value, (char)number, sizeof value);
+        for (int step = 0; step < KH_KEYS_STEPS; step++)
+            kh_keys_prefetch(&keys, &message, step);
         if (rand() % 4 == 0) {
             kh_record *record = kh_keys_find(&keys, key, length);
 

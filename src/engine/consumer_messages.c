@@ -4,6 +4,7 @@
  */
 #include "consumer_state.h"
 
+#include "keys.h"
 #include "library.h"
 
 #include <assert.h>
@@ -123,6 +124,14 @@ static bool keep_or_park(kh_consumer *c, int index, rd_kafka_message_t *message)
     return true;
 }
 
+/* What keeping the messages behind the next one will look at in memory. */
+static void prefetch_kept(const kh_consumer *c, int index)
+{
+    for (int step = 0; step < KH_KEYS_STEPS; step++)
+        kh_latest_prefetch(c->latest, index,
+                           kh_fetching_peek_ahead(&c->fetching, kh_keys_ahead(step)), step);
+}
+
 /* Keeps what comes next, as long as it is of one partition and below T - 1; the last of these
  * messages stands for all. False: none is. */
 static bool keep_run(kh_consumer *c, const kh_step *how, int index)
@@ -141,6 +150,7 @@ static bool keep_run(kh_consumer *c, const kh_step *how, int index)
     while (message != NULL && message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->rkt == rkt &&
            message->partition == partition && message->offset >= next &&
            message->offset < p.target - 1 && keep(c, index, message, &p)) {
+        prefetch_kept(c, index);
         next = message->offset + 1;
         done[count++] = kh_fetching_take(&c->fetching);
         if (c->kept_now >= KEEP_AT_ONCE || is_too_much(c, how))

@@ -207,6 +207,11 @@ rd_kafka_message_t *kh_fetching_peek(const kh_fetching *f)
     return kh_fetching_has(f) ? f->pulled[f->at] : NULL;
 }
 
+const rd_kafka_message_t *kh_fetching_peek_ahead(const kh_fetching *f, int ahead)
+{
+    return ahead < f->count - f->at ? f->pulled[f->at + ahead] : NULL;
+}
+
 rd_kafka_message_t *kh_fetching_take(kh_fetching *f)
 {
     rd_kafka_message_t *message = f->pulled[f->at];

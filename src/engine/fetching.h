@@ -76,6 +76,9 @@ bool kh_fetching_has(const kh_fetching *fetching);
 /* A look at the next message; NULL: that one was dropped, or there is none. */
 rd_kafka_message_t *kh_fetching_peek(const kh_fetching *fetching);
 
+/* The same, of the one behind `ahead` others. */
+const rd_kafka_message_t *kh_fetching_peek_ahead(const kh_fetching *fetching, int ahead);
+
 /* The next message, the caller's; NULL: that one was dropped. Only where there is one. */
 rd_kafka_message_t *kh_fetching_take(kh_fetching *fetching);
 

@@ -36,6 +36,35 @@ kh_record *kh_keys_find(const kh_keys *keys, const void *key, size_t length)
     return find(keys, key, length, hash_of(key, length));
 }
 
+/* What is looked at of a record: its handle, and the key behind it. */
+static void prefetch_record(const UT_hash_handle *handle)
+{
+    const char *at = (const char *)handle;
+
+    if (handle == NULL)
+        return;
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + 64);
+    __builtin_prefetch(at + 128);
+}
+
+void kh_keys_prefetch(const kh_keys *keys, const rd_kafka_message_t *message, int step)
+{
+    const UT_hash_table *table;
+    const UT_hash_bucket *bucket;
+
+    if (keys->all == NULL || message == NULL || message->key == NULL)
+        return;
+    table = keys->all->hh.tbl;
+    bucket = &table->buckets[hash_of(message->key, message->key_len) & (table->num_buckets - 1)];
+    if (step == 0)
+        __builtin_prefetch(bucket);
+    else if (step == 1)
+        prefetch_record(bucket->hh_head);
+    else if (bucket->hh_head != NULL)
+        prefetch_record(bucket->hh_head->hh_next);
+}
+
 /* Frees it where that cannot be done. */
 static kh_record *add(kh_keys *keys, kh_record *record, unsigned hash)
 {

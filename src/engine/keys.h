@@ -28,6 +28,19 @@ size_t kh_keys_count(const kh_keys *keys);
 /* NULL: there is none. */
 kh_record *kh_keys_find(const kh_keys *keys, const void *key, size_t length);
 
+/* In a large table most of the time goes into waiting for memory, at up to three places one after
+ * the other: the bucket, the first record in it, the next one. Who knows which keys come does not
+ * wait: a step for each place, this many keys ahead, asks for it in passing. */
+enum { KH_KEYS_STEPS = 3 };
+
+static inline int kh_keys_ahead(int step)
+{
+    return 16 >> step;
+}
+
+/* Changes nothing; the message may be one without a key, or NULL. */
+void kh_keys_prefetch(const kh_keys *keys, const rd_kafka_message_t *message, int step);
+
 /* Keeps a message, which has a key, in the place of the one that was kept under it: the record,
  * which may be that one, overwritten. NULL: out of memory; nothing has changed. */
 kh_record *kh_keys_put(kh_keys *keys, const rd_kafka_message_t *message, int place);

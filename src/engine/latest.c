@@ -78,6 +78,12 @@ bool kh_latest_keep(kh_latest *latest, int place_number, const rd_kafka_message_
     return kept;
 }
 
+void kh_latest_prefetch(const kh_latest *latest, int place, const rd_kafka_message_t *message,
+                        int step)
+{
+    kh_keys_prefetch(&latest->places[place].keys, message, step);
+}
+
 /* A record by its offset, so that sorting does not look at each of them in memory again and again.
  */
 struct spot {

@@ -29,6 +29,10 @@ bool kh_latest_reserve(kh_latest *latest, int count);
 bool kh_latest_keep(kh_latest *latest, int place, const rd_kafka_message_t *message,
                     bool keeps_tombstones);
 
+/* See kh_keys_prefetch: before the message is kept, by so many others of its partition. */
+void kh_latest_prefetch(const kh_latest *latest, int place, const rd_kafka_message_t *message,
+                        int step);
+
 /* What is kept of a partition, in the order of its offsets, one at a time, the caller's to free;
  * NULL: that was all. Nothing more of it is kept after the first, before it is dropped. */
 kh_record *kh_latest_take(kh_latest *latest, int place);

@@ -120,6 +120,26 @@ static bool put_record(const kh_view *view, kh_keys *keys, const rd_kafka_messag
     return record != NULL;
 }
 
+/* Where the message goes that is to be handled after `ahead` others. */
+static kh_keys *keys_of(const kh_view *view, int ahead)
+{
+    int partition = kh_consumer_next_partition(view->consumer, ahead);
+
+    return &view->topics[kh_consumer_locate(view->consumer, partition).topic];
+}
+
+/* What putting the messages behind that one will look at in memory. */
+static void prefetch(const kh_view *view, int ahead)
+{
+    for (int step = 0; step < KH_KEYS_STEPS; step++) {
+        int later = ahead + kh_keys_ahead(step);
+        const kh_message *message = kh_consumer_next(view->consumer, later);
+
+        if (message != NULL)
+            kh_keys_prefetch(keys_of(view, later), message->fetched, step);
+    }
+}
+
 kh_view_result kh_view_put(kh_view *view, int ahead, int64_t max_bytes, kh_error *error)
 {
     const rd_kafka_message_t *message = kh_consumer_next(view->consumer, ahead)->fetched;
@@ -128,11 +148,12 @@ kh_view_result kh_view_put(kh_view *view, int ahead, int64_t max_bytes, kh_error
     kh_record *old;
 
     assert(message != NULL && partition >= 0);
+    prefetch(view, ahead);
     if (message->key == NULL) {
         view->without_key++;
         return KH_VIEW_UNCHANGED;
     }
-    keys = &view->topics[kh_consumer_locate(view->consumer, partition).topic];
+    keys = keys_of(view, ahead);
     if (message->payload == NULL) {
         old = kh_keys_find(keys, message->key, message->key_len);
         if (old == NULL)
