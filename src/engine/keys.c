@@ -23,20 +23,7 @@ size_t kh_keys_count(const kh_keys *keys)
     return HASH_COUNT(keys->all);
 }
 
-static kh_record *find(const kh_keys *keys, const void *key, size_t length, unsigned hash)
-{
-    kh_record *found;
-
-    HASH_FIND_BYHASHVALUE(hh, keys->all, key, length, hash, found);
-    return found;
-}
-
-kh_record *kh_keys_find(const kh_keys *keys, const void *key, size_t length)
-{
-    return find(keys, key, length, hash_of(key, length));
-}
-
-/* What is looked at of a record: its handle, and the key behind it. */
+/* What is looked at of a record: its handle, and key and value behind it. */
 static void prefetch_record(const UT_hash_handle *handle)
 {
     const char *at = (const char *)handle;
@@ -48,21 +35,43 @@ static void prefetch_record(const UT_hash_handle *handle)
     __builtin_prefetch(at + 128);
 }
 
+static const UT_hash_bucket *bucket_of(const kh_keys *keys, unsigned hash)
+{
+    const UT_hash_table *table = keys->all->hh.tbl;
+
+    return &table->buckets[hash & (table->num_buckets - 1)];
+}
+
 void kh_keys_prefetch(const kh_keys *keys, const rd_kafka_message_t *message, int step)
 {
-    const UT_hash_table *table;
     const UT_hash_bucket *bucket;
 
     if (keys->all == NULL || message == NULL || message->key == NULL)
         return;
-    table = keys->all->hh.tbl;
-    bucket = &table->buckets[hash_of(message->key, message->key_len) & (table->num_buckets - 1)];
+    bucket = bucket_of(keys, hash_of(message->key, message->key_len));
     if (step == 0)
         __builtin_prefetch(bucket);
     else if (step == 1)
         prefetch_record(bucket->hh_head);
     else if (bucket->hh_head != NULL)
         prefetch_record(bucket->hh_head->hh_next);
+}
+
+static kh_record *find(const kh_keys *keys, const void *key, size_t length, unsigned hash)
+{
+    kh_record *found;
+
+    HASH_FIND_BYHASHVALUE(hh, keys->all, key, length, hash, found);
+    return found;
+}
+
+kh_record *kh_keys_find(const kh_keys *keys, const void *key, size_t length)
+{
+    unsigned hash = hash_of(key, length);
+
+    if (keys->all != NULL)
+        prefetch_record(bucket_of(keys, hash)->hh_head);
+    return find(keys, key, length, hash);
 }
 
 /* Frees it where that cannot be done. */

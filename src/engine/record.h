@@ -15,20 +15,21 @@
 
 #pragma GCC visibility push(hidden)
 
+/* What is needed to find a record and its value comes last, side by side in memory. */
 typedef struct kh_record {
-    UT_hash_handle hh; /* of a kh_keys; one without a key is in none, and its `next` free to use */
     int64_t offset;
-    int64_t timestamp;   /* milliseconds since 1970; see the type */
-    uint32_t key_length; /* Kafka's are of 31 bits */
-    uint32_t value_length;
+    int64_t timestamp;       /* milliseconds since 1970; see the type */
     uint32_t headers_length; /* packed, see kh_headers_pack */
-    uint32_t room;           /* of `bytes` */
     int32_t header_count;
+    uint32_t room; /* of `bytes` */
     int32_t place; /* the partition, as the owner numbers it */
     uint8_t timestamp_type;
     bool has_key; /* else it is null */
     bool has_value;
-    char bytes[]; /* key, value, headers */
+    uint32_t key_length; /* Kafka's are of 31 bits */
+    uint32_t value_length;
+    UT_hash_handle hh; /* of a kh_keys; one without a key is in none, and its `next` free to use */
+    char bytes[];      /* key, value, headers */
 } kh_record;
 
 /* A copy, the caller's to free with free(); NULL: out of memory. */
