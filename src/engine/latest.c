@@ -174,12 +174,25 @@ bool kh_latest_has(const kh_latest *latest, int place)
            latest->places[place].unkeyed != NULL;
 }
 
-void kh_latest_drop(kh_latest *latest, int place)
+static void drop_list(kh_latest *latest, kh_record **list)
 {
-    kh_record *record;
+    while (*list != NULL) {
+        kh_record *record = take_first(list);
 
-    while ((record = kh_latest_take(latest, place)) != NULL)
+        latest->bytes -= kh_record_size(record);
         free(record);
+    }
+}
+
+void kh_latest_drop(kh_latest *latest, int place_number)
+{
+    struct place *place = &latest->places[place_number];
+
+    latest->bytes -= place->keys.bytes;
+    kh_keys_clear(&place->keys);
+    drop_list(latest, &place->keyed);
+    drop_list(latest, &place->unkeyed);
+    place->last_unkeyed = NULL;
 }
 
 int64_t kh_latest_bytes(const kh_latest *latest)
