@@ -288,7 +288,7 @@ static int handle(struct run *run, const kh_consumer *consumer, kh_view *view,
 
         if (offset != run->next[partition])
             return -1;
-        if (kept == NULL && kh_view_put(view, i, KH_VIEW_NO_LIMIT, &error) == KH_VIEW_FAILED) {
+        if (kept == NULL && kh_view_put(view, i, 0, &error) == KH_VIEW_FAILED) {
             note_error(run, &error);
             return i;
         }

@@ -89,7 +89,7 @@ static bool fits(const kh_view *view, const kh_keys *keys, const rd_kafka_messag
     const kh_record *old;
     int64_t more;
 
-    if (max_bytes == KH_VIEW_NO_LIMIT)
+    if (max_bytes == 0)
         return true;
     old = kh_keys_find(keys, message->key, message->key_len);
     more = growth(old, message);

@@ -4,7 +4,7 @@
  *     view = kh_view_new(consumer, &error);
  *     while ((count = kh_consumer_step(consumer, &how, &messages)) >= 0) {
  *         for (int i = 0; i < count; i++)
- *             if (kh_view_put(view, i, KH_VIEW_NO_LIMIT, &error) == KH_VIEW_FAILED) ...
+ *             if (kh_view_put(view, i, 0, &error) == KH_VIEW_FAILED) ...
  *         kh_consumer_handled(consumer, count, 0);
  *         if (count == 0) wait on kh_consumer_pollfd for kh_consumer_timeout_ms
  *     }
@@ -31,8 +31,6 @@
 
 typedef struct kh_view kh_view;
 
-#define KH_VIEW_NO_LIMIT INT64_MAX
-
 /* NULL with the error filled in: out of memory. */
 kh_view *kh_view_new(kh_consumer *consumer, kh_error *error);
 void kh_view_free(kh_view *view);
@@ -44,7 +42,8 @@ typedef enum kh_view_result {
 } kh_view_result;
 
 /* Takes the message that is to be handled after `ahead` others of the consumer's batch. Fails, with
- * the error filled in, where the table would take more than max_bytes, or without memory. */
+ * the error filled in, where the table would take more than max_bytes (0: no limit), or without
+ * memory. */
 kh_view_result kh_view_put(kh_view *view, int ahead, int64_t max_bytes, kh_error *error);
 
 /* Topics are numbered as the configuration names them. */

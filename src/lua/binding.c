@@ -35,6 +35,15 @@ int kh_check_timeout_ms(lua_State *L, int index)
     return (lua_Number)whole < milliseconds ? whole + 1 : whole;
 }
 
+int64_t kh_check_max_bytes(lua_State *L, int index)
+{
+    lua_Number bytes = luaL_optnumber(L, index, 0);
+
+    if (!(bytes > 0 && bytes < 9e18))
+        return 0;
+    return bytes < 1 ? 1 : (int64_t)bytes;
+}
+
 static const char forget_key;
 
 void kh_set_forget(lua_State *L)

@@ -23,6 +23,9 @@ int kh_push_word(lua_State *L, const char *word, const char *code);
 /* An argument in seconds as poll(2) takes it, rounded up; negative, or far too many: -1, no end. */
 int kh_check_timeout_ms(lua_State *L, int index);
 
+/* An argument in bytes, above 0, or nil: 0, no limit. */
+int64_t kh_check_max_bytes(lua_State *L, int index);
+
 /* A loop may have kept an fd that nobody waits for any more; some do until their next turn, and
  * fail in it when the fd was closed meanwhile. The value on top of the stack, which it pops, is a
  * function of this state's to be called with each fd of ours before it may be closed. */

@@ -424,14 +424,6 @@ static kh_history check_history(lua_State *L, int index)
     return lua_toboolean(L, index) ? KH_HISTORY_LATEST : KH_HISTORY_WHOLE;
 }
 
-/* 0: no limit. */
-static int64_t check_limit(lua_State *L, int index)
-{
-    lua_Number bytes = luaL_optnumber(L, index, 0);
-
-    return bytes >= 1 && bytes < 9e18 ? (int64_t)bytes : 0;
-}
-
 /* advance(consumer, max, stop_at_caught_up, fields or nil, latest, max_bytes): settles, takes a
  * step, fills the batch. Returns the number of messages in it, whether caught up, and whether
  * reports wait; or nil, err, code, and whether reports wait. */
@@ -441,7 +433,7 @@ static int consumer_advance(lua_State *L)
     kh_step how = {.max = (int)luaL_checkinteger(L, 2),
                    .stop_at_caught_up = lua_toboolean(L, 3),
                    .history = check_history(L, 5),
-                   .max_bytes = check_limit(L, 6)};
+                   .max_bytes = kh_check_max_bytes(L, 6)};
     const kh_message *messages;
     int count;
     int filled = 0;

@@ -97,13 +97,6 @@ static int view_release(lua_State *L)
 
 /* --- changes ---------------------------------------------------------------------------------- */
 
-static int64_t check_limit(lua_State *L, int index)
-{
-    lua_Number bytes = luaL_optnumber(L, index, 0);
-
-    return bytes > 0 && bytes < 9e18 ? (int64_t)bytes : KH_VIEW_NO_LIMIT;
-}
-
 /* Lua's count of what is handled of the batch, as the engine counts what is ahead. */
 static int check_ahead(lua_State *L, const struct view *view, int index)
 {
@@ -118,7 +111,7 @@ static int view_put(lua_State *L)
     struct view *view = check(L);
     int at = check_ahead(L, view, 2);
     int end = check_ahead(L, view, 3);
-    int64_t max_bytes = check_limit(L, 4);
+    int64_t max_bytes = kh_check_max_bytes(L, 4);
     kh_error error;
 
     if (!is_open(view))
@@ -148,7 +141,7 @@ static int view_change(lua_State *L)
 {
     struct view *view = check(L);
     int ahead = check_ahead(L, view, 2);
-    int64_t max_bytes = check_limit(L, 3);
+    int64_t max_bytes = kh_check_max_bytes(L, 3);
     const kh_message *next;
     const rd_kafka_message_t *message;
     const char *topic_name;
