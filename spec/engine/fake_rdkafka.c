@@ -371,6 +371,11 @@ rd_kafka_event_t *rd_kafka_queue_poll(rd_kafka_queue_t *queue, int timeout_ms)
     abort();
 }
 
+rd_kafka_event_type_t rd_kafka_event_type(const rd_kafka_event_t *event)
+{
+    abort();
+}
+
 rd_kafka_resp_err_t rd_kafka_event_error(rd_kafka_event_t *event)
 {
     abort();
