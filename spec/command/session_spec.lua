@@ -220,7 +220,7 @@ end]], ".lua")
       assert.matches("not caught up after 0.5 s", result.stderr)
       local source = words(topic(values(1, 3)))
       assert.same({ stdout = "1\n2\n3\n", stderr = "", status = 0 },
-        command.run(with(source, "--timeout", "1")))
+        command.run(with(source, "--timeout", "4")))
     end)
 
     it("with 3 when Kafka fails", function()
