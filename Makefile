@@ -256,7 +256,7 @@ test-fast:
 	@$(BUILD_ALL) LUA=lua5.4 $(OUT)/kafka-admin $(OUT)/preload_once.so
 	@$(BUILD_ALL) ALLOCATOR=mimalloc LUA=lua5.4 all examples engine-tests
 	@$(BUILD_ALL) ALLOCATOR=mimalloc LUA=luajit all examples
-	@$(BUILD_ALL) ALLOCATOR=mimalloc LUA=lua5.4 SANITIZE=1 all
+	@$(BUILD_ALL) ALLOCATOR=mimalloc LUA=lua5.4 SANITIZE=1 all examples
 	@tools/test --fast
 
 .PHONY: valgrind
