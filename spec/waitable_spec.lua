@@ -309,7 +309,8 @@ describe("the waitable", function()
       local of = reading.broker { t = 1 }
       assert(of:produce("t", { "1", "2" }))
       of:down(1)
-      local consumer = reading.consumer(of, "t", { start_timeout = 1 })
+      -- Longer than the longest pause between two tries to connect.
+      local consumer = reading.consumer(of, "t", { start_timeout = 3 })
       local latch = consumer:caught_up()
       local ok, _, code = consumer:read_history(nothing, { timeout = 20 })
       assert.same({ nil, "_TRANSPORT", "failed" }, { ok, code, latch:state() })
