@@ -175,24 +175,31 @@ describe("a consumer", function()
       assert.same({ 2, "1", true }, { got.n, got[1].value, rawequal(got[2], consumer) })
     end)
 
-    it("on where a follower says that the log begins later: where that is, is the leader's to say", function()
+    -- A broker whose partition is read from a follower, which has nothing of its three messages.
+    local function refusing_follower()
       local of = reading.broker({ t = 1 }, 2)
       for i = 1, 3 do assert(of:produce("t", tostring(i))) end
       assert(of:follower("t", 0, 2))
       assert(of:follower_watermarks("t", 0, 3, 3))
-      local consumer = reading.consumer(of, "t", { stall_timeout = 0.2, on_event = function(event)
-        if event.name == "stalled" then assert(of:follower_watermarks("t", 0, nil, nil)) end
-      end })
+      return of
+    end
+
+    local function assert_whole(consumer)
       assert.same({ "1", "2", "3" }, reading.history(consumer))
       local progress = consumer:progress()
       assert.same({ 0, 0 }, { progress.truncated, progress.gaps })
+    end
+
+    it("on where a follower says that the log begins later: where that is, is the leader's to say", function()
+      local of = refusing_follower()
+      local consumer = reading.consumer(of, "t", { stall_timeout = 0.2, on_event = function(event)
+        if event.name == "stalled" then assert(of:follower_watermarks("t", 0, nil, nil)) end
+      end })
+      assert_whole(consumer)
     end)
 
     it("on where a follower says that, and nobody leads just then: it waits for the leader's word", function()
-      local of = reading.broker({ t = 1 }, 2)
-      for i = 1, 3 do assert(of:produce("t", tostring(i))) end
-      assert(of:follower("t", 0, 2))
-      assert(of:follower_watermarks("t", 0, 3, 3))
+      local of = refusing_follower()
       local since
       local consumer = reading.consumer(of, "t", { stall_timeout = 0.2, on_truncation = "continue",
         on_event = function(event)
@@ -206,9 +213,7 @@ describe("a consumer", function()
       assert.same({}, got)
       assert(of:follower("t", 0, nil))
       assert(of:leader("t", 0, 1))
-      assert.same({ "1", "2", "3" }, reading.history(consumer))
-      local progress = consumer:progress()
-      assert.same({ 0, 0 }, { progress.truncated, progress.gaps })
+      assert_whole(consumer)
     end)
   end)
 

@@ -153,9 +153,9 @@ describe("a group's", function()
   end)
 
   describe("member", function()
-    local function join(of, more)
+    local function join(of, more, retry_ms)
       local options = { ["fetch.wait.max.ms"] = 10, ["session.timeout.ms"] = 6000,
-        ["heartbeat.interval.ms"] = 500 }
+        ["heartbeat.interval.ms"] = 500, ["retry.backoff.ms"] = retry_ms }
       local all = { consumer_group = "g", options = options }
       for key, value in pairs(more or {}) do all[key] = value end
       return reading.consumer(of, "t", all)
@@ -224,8 +224,7 @@ describe("a group's", function()
       local of = reading.broker { t = 1 }
       assert(of:produce("t", reading.numbers(1, 10)))
       of:error("OffsetCommit", { "COORDINATOR_LOAD_IN_PROGRESS" })
-      local first = join(of, { options = { ["fetch.wait.max.ms"] = 10, ["session.timeout.ms"] = 6000,
-        ["heartbeat.interval.ms"] = 500, ["retry.backoff.ms"] = 900 } })
+      local first = join(of, {}, 900)
       local code
       assert(first:read_history(function(msg)
         if msg.value == "5" then code = select(3, first:commit(0)) end

@@ -120,11 +120,9 @@ static bool put_record(const kh_view *view, kh_keys *keys, const rd_kafka_messag
     return record != NULL;
 }
 
-/* Where the message goes that is to be handled after `ahead` others. */
-static kh_keys *keys_of(const kh_view *view, int ahead)
+/* Where the partition's messages go. */
+static kh_keys *keys_of(const kh_view *view, int partition)
 {
-    int partition = kh_consumer_next_partition(view->consumer, ahead);
-
     return &view->topics[kh_consumer_locate(view->consumer, partition).topic];
 }
 
@@ -136,7 +134,8 @@ static void prefetch(const kh_view *view, int ahead)
         const kh_message *message = kh_consumer_next(view->consumer, later);
 
         if (message != NULL)
-            kh_keys_prefetch(keys_of(view, later), message->fetched, step);
+            kh_keys_prefetch(keys_of(view, kh_consumer_next_partition(view->consumer, later)),
+                             message->fetched, step);
     }
 }
 
@@ -153,7 +152,7 @@ kh_view_result kh_view_put(kh_view *view, int ahead, int64_t max_bytes, kh_error
         view->without_key++;
         return KH_VIEW_UNCHANGED;
     }
-    keys = keys_of(view, ahead);
+    keys = keys_of(view, partition);
     if (message->payload == NULL) {
         old = kh_keys_find(keys, message->key, message->key_len);
         if (old == NULL)
